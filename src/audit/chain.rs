@@ -1,0 +1,1 @@
+//! The chain: each event carries the hash of the one before.

@@ -1,0 +1,98 @@
+//! The event, to the letter of the documented schema.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Caller, Reason, Resource, Timestamp};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Allowed,
+    Refused,
+    Failed,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Actor {
+    pub provider: Option<String>,
+    pub subject: Option<String>,
+    pub user: Option<String>,
+    pub groups: Vec<String>,
+    pub roles: Vec<String>,
+    pub via: Option<String>,
+    pub session: Option<String>,
+    pub address: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Touched {
+    pub kind: String,
+    pub id: Option<String>,
+    pub name: Option<String>,
+    pub permission: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Why {
+    pub code: String,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Http {
+    pub method: String,
+    /// Without the query: a query may hold what must not be written down.
+    pub path: String,
+    pub status: u16,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub duration_ms: u64,
+}
+
+/// An event before the chain numbers and hashes it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub time: Timestamp,
+    pub id: String,
+    pub request_id: Option<String>,
+    pub actor: Actor,
+    pub action: String,
+    pub resources: Vec<Touched>,
+    pub upstream: Option<String>,
+    pub outcome: Outcome,
+    pub reason: Why,
+    pub http: Option<Http>,
+}
+
+impl Actor {
+    pub fn of(caller: &Caller, roles: Vec<String>) -> Self {
+        let identity = &caller.identity;
+        Self {
+            provider: Some(identity.provider.clone()),
+            subject: Some(identity.subject.clone()),
+            user: Some(identity.user.clone()),
+            groups: identity.groups.clone(),
+            roles,
+            via: Some(caller.via.as_str().to_owned()),
+            session: caller.credential.clone(),
+            address: Some(caller.address.to_string()),
+        }
+    }
+}
+
+impl Touched {
+    pub fn of(permission: crate::domain::Permission, resource: &Resource) -> Self {
+        Self {
+            kind: resource.kind.as_str().to_owned(),
+            id: resource.id().map(str::to_owned),
+            name: resource.name().map(str::to_owned),
+            permission: permission.as_str().to_owned(),
+        }
+    }
+}
+
+impl From<&Reason> for Why {
+    fn from(reason: &Reason) -> Self {
+        Self { code: reason.code.as_str().to_owned(), text: reason.text.clone() }
+    }
+}

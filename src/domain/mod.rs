@@ -1,0 +1,15 @@
+//! The words: pure types that every other floor speaks in. No I/O, no framework.
+
+mod access;
+mod clock;
+mod identity;
+mod random;
+mod reason;
+mod secret;
+
+pub use access::{Access, Kind, Permission, Requires, Resource, Target};
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use identity::{Caller, Identity, Scope, Via};
+pub use random::{Random, SystemRandom};
+pub use reason::{Reason, ReasonCode};
+pub use secret::Secret;

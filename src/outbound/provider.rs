@@ -1,0 +1,1 @@
+//! The one HTTP client for identity providers: own roots, time limits, size limits, no redirects.

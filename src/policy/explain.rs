@@ -1,0 +1,72 @@
+//! The decision spelled out: which grants were looked at, hit or miss.
+
+use crate::domain::{Access, Caller, Permission, Reason};
+
+use super::permit::decide;
+use super::roles::{Policy, Roles, Verdict};
+
+/// One rule that was looked at for one access.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookedAt {
+    pub role: String,
+    /// `None` is DENY.
+    pub permission: Option<Permission>,
+    pub pattern: String,
+    pub hit: bool,
+}
+
+/// One access with its verdict and all rules of its kind.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    pub access: Access,
+    pub granted: bool,
+    /// The role that granted or denied.
+    pub role: Option<String>,
+    pub looked_at: Vec<LookedAt>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    pub allowed: bool,
+    pub reason: Reason,
+    pub roles: Vec<String>,
+    pub accesses: Vec<Explained>,
+}
+
+impl Policy {
+    /// The same decision as `authorize`, told at length. Makes no permit.
+    pub fn explain(&self, caller: Option<&Caller>, upstream: &str, accesses: &[Access]) -> Explanation {
+        let roles = caller.map(|caller| self.roles_of(&caller.identity, upstream)).unwrap_or_default();
+        let decision = decide(caller, &roles, accesses);
+        Explanation {
+            allowed: decision.is_ok(),
+            reason: decision.unwrap_or_else(|refused| refused),
+            roles: roles.names(),
+            accesses: accesses.iter().map(|access| explain_access(&roles, access)).collect(),
+        }
+    }
+}
+
+fn explain_access(roles: &Roles, access: &Access) -> Explained {
+    let (granted, role) = match roles.verdict(access) {
+        Verdict::Granted(role) => (true, Some(role.to_string()).filter(|role| !role.is_empty())),
+        Verdict::Denied(role) => (false, Some(role.to_string())),
+        Verdict::NotGranted => (false, None),
+    };
+    let looked_at = match access {
+        Access::Public | Access::Member => Vec::new(),
+        Access::On { resource, .. } => roles
+            .held
+            .iter()
+            .flat_map(|role| role.rules.iter().map(move |rule| (role, rule)))
+            .filter(|(_, rule)| rule.kind == resource.kind)
+            .map(|(role, rule)| LookedAt {
+                role: role.name.to_string(),
+                permission: rule.permission,
+                pattern: rule.text.to_string(),
+                hit: rule.is_about(resource),
+            })
+            .collect(),
+    };
+    Explained { access: access.clone(), granted, role, looked_at }
+}

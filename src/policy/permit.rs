@@ -1,0 +1,127 @@
+//! The permit: proof that a request was authorized, bound to the request and to the caller. Only this file can make one.
+
+use crate::domain::{Access, Caller, Kind, Permission, Reason, ReasonCode, Requires, Resource, Target};
+
+use super::roles::{Policy, Roles, Verdict};
+
+/// A request that may be carried out, by whom, and why. Forwarding takes it by value.
+#[derive(Debug)]
+pub struct Permit<T> {
+    caller: Option<Caller>,
+    roles: Roles,
+    request: T,
+    reason: Reason,
+}
+
+/// A request that may not be carried out. Keeps what the record needs.
+#[derive(Debug)]
+pub struct Refusal<T> {
+    pub caller: Option<Caller>,
+    pub roles: Roles,
+    pub request: T,
+    pub reason: Reason,
+}
+
+impl<T> Permit<T> {
+    /// `None` for what is open without a credential.
+    pub fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
+    }
+
+    pub fn roles(&self) -> &Roles {
+        &self.roles
+    }
+
+    pub fn request(&self) -> &T {
+        &self.request
+    }
+
+    pub fn reason(&self) -> &Reason {
+        &self.reason
+    }
+
+    /// Whether the caller may read this too: what lists are cut down by.
+    pub fn may(&self, permission: Permission, resource: &Resource) -> bool {
+        self.roles.allow(permission, resource)
+    }
+
+    /// Takes the permit apart, which ends it.
+    pub fn into_parts(self) -> (Option<Caller>, Roles, T, Reason) {
+        (self.caller, self.roles, self.request, self.reason)
+    }
+}
+
+impl Policy {
+    /// Decides a request. All its accesses must be granted; a request without any is refused.
+    ///
+    /// # Errors
+    /// The refusal, with the reason and the request.
+    pub fn authorize<T: Requires>(
+        &self,
+        caller: Option<Caller>,
+        upstream: &str,
+        request: T,
+    ) -> Result<Permit<T>, Box<Refusal<T>>> {
+        let roles = caller.as_ref().map(|caller| self.roles_of(&caller.identity, upstream)).unwrap_or_default();
+        let decision = decide(caller.as_ref(), &roles, request.accesses());
+        match decision {
+            Ok(reason) => Ok(Permit { caller, roles, request, reason }),
+            Err(reason) => Err(Box::new(Refusal { caller, roles, request, reason })),
+        }
+    }
+}
+
+/// The decision itself: the reason, as `Ok` where all is granted.
+pub(super) fn decide(caller: Option<&Caller>, roles: &Roles, accesses: &[Access]) -> Result<Reason, Reason> {
+    if accesses.is_empty() {
+        return Err(Reason::new(ReasonCode::UnknownRoute, "The gateway does not know what this request touches."));
+    }
+    if accesses.iter().all(|access| *access == Access::Public) {
+        return Ok(Reason::new(ReasonCode::Public, "Open to everyone."));
+    }
+    let Some(caller) = caller else {
+        return Err(Reason::new(ReasonCode::NotSignedIn, "Sign in first."));
+    };
+    if roles.is_empty() {
+        return Err(Reason::new(
+            ReasonCode::NoRole,
+            format!("{} is signed in but holds no role here.", caller.identity.user),
+        ));
+    }
+    let mut by = None;
+    for access in accesses {
+        if let Access::On { permission, .. } = access
+            && caller.scope.read_only
+            && *permission > Permission::Read
+        {
+            return Err(Reason::new(ReasonCode::ReadOnlyToken, "This token may only read."));
+        }
+        match roles.verdict(access) {
+            Verdict::Granted(role) => by = by.or(Some(role)),
+            // The sentence is the same whether it is denied, not granted or not there: a hidden thing looks like a missing one.
+            Verdict::Denied(_) => return Err(Reason::new(ReasonCode::Denied, missing(access))),
+            Verdict::NotGranted => return Err(Reason::new(ReasonCode::NotGranted, missing(access))),
+        }
+    }
+    Ok(Reason::new(ReasonCode::Granted, format!("Granted by the role {}.", by.unwrap_or_default())))
+}
+
+fn missing(access: &Access) -> String {
+    match access {
+        Access::Public | Access::Member => "This needs a role.".to_owned(),
+        Access::On { permission, resource } => {
+            format!("This needs {permission} on {}.", describe(resource))
+        }
+    }
+}
+
+/// The resource in words. An id, and what it was resolved to, stay unsaid: a hidden thing must look like a missing one.
+fn describe(resource: &Resource) -> String {
+    let kind = resource.kind.as_str().replace('_', " ");
+    match &resource.target {
+        Target::Every => format!("every {kind}"),
+        Target::One { id: None, name: Some(_) } if resource.kind == Kind::Server => "the server".to_owned(),
+        Target::One { id: None, name: Some(name) } => format!("the {kind} '{name}'"),
+        Target::One { .. } | Target::Unknown { .. } => format!("the {kind} that it names"),
+    }
+}

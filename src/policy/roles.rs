@@ -1,0 +1,167 @@
+//! Roles: who holds them, and the rules that they bring.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config;
+use crate::domain::{Access, Identity, Kind, Permission, Resource};
+
+use super::grants::Rule;
+
+/// The built-in roles, weakest first.
+const BUILT_IN: [(&str, Permission); 4] = [
+    ("viewer", Permission::Read),
+    ("editor", Permission::Edit),
+    ("manager", Permission::Manage),
+    ("admin", Permission::Manage),
+];
+
+#[derive(Debug)]
+pub(super) struct Role {
+    pub(super) name: Arc<str>,
+    /// Names of upstreams; empty: all.
+    upstreams: Vec<String>,
+    pub(super) rules: Vec<Rule>,
+}
+
+/// All roles, compiled. A configuration makes one; nothing in it changes afterwards.
+#[derive(Debug)]
+pub struct Policy {
+    roles: Vec<Arc<Role>>,
+    by_group: HashMap<String, Vec<usize>>,
+    by_user: HashMap<String, Vec<usize>>,
+}
+
+/// The roles that an identity holds on one upstream: what its rights are read from.
+#[derive(Clone, Debug, Default)]
+pub struct Roles {
+    pub(super) held: Vec<Arc<Role>>,
+}
+
+impl Policy {
+    pub fn new(roles: &[config::Role]) -> Self {
+        let mut policy = Self { roles: Vec::new(), by_group: HashMap::new(), by_user: HashMap::new() };
+        for role in roles {
+            let index = policy.roles.len();
+            policy.roles.push(Arc::new(Role {
+                name: role.name.as_str().into(),
+                upstreams: role.upstreams.clone(),
+                rules: rules_of(role),
+            }));
+            for group in &role.groups {
+                policy.by_group.entry(group.clone()).or_default().push(index);
+            }
+            for user in &role.users {
+                policy.by_user.entry(user.clone()).or_default().push(index);
+            }
+        }
+        policy
+    }
+
+    /// The roles that this identity holds on an upstream, in the order of the configuration.
+    pub fn roles_of(&self, identity: &Identity, upstream: &str) -> Roles {
+        let mut indexes: Vec<usize> = Vec::new();
+        let mut qualified = String::new();
+        for group in &identity.groups {
+            for provider in [identity.provider.as_str(), "*"] {
+                qualified.clear();
+                qualified.push_str(provider);
+                qualified.push(':');
+                qualified.push_str(group);
+                indexes.extend(self.by_group.get(&qualified).into_iter().flatten());
+            }
+        }
+        indexes.extend(self.by_user.get(&identity.qualified_user()).into_iter().flatten());
+        indexes.sort_unstable();
+        indexes.dedup();
+        let held = indexes
+            .into_iter()
+            .map(|index| &self.roles[index])
+            .filter(|role| role.upstreams.is_empty() || role.upstreams.iter().any(|name| name == upstream))
+            .cloned()
+            .collect();
+        Roles { held }
+    }
+}
+
+fn rules_of(role: &config::Role) -> Vec<Rule> {
+    if let Some((name, level)) = BUILT_IN.iter().find(|(name, _)| *name == role.name) {
+        return Kind::ALL
+            .into_iter()
+            .filter(|kind| *kind != Kind::Server || *name == "admin")
+            .map(|kind| Rule::new(Some(*level), kind, "*"))
+            .collect();
+    }
+    role.grants
+        .iter()
+        .flat_map(|grant| {
+            grant.patterns.iter().flat_map(move |(kind, patterns)| {
+                patterns.iter().map(move |pattern| Rule::new(grant.permission, *kind, pattern))
+            })
+        })
+        .collect()
+}
+
+/// How the rules of some roles answer one access.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Granted, by the named role.
+    Granted(Arc<str>),
+    /// A DENY of the named role.
+    Denied(Arc<str>),
+    NotGranted,
+}
+
+impl Roles {
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.held.iter().map(|role| role.name.to_string()).collect()
+    }
+
+    /// Whether these roles reach the operator's pages: MANAGE on `server`.
+    pub fn are_admin(&self) -> bool {
+        self.allow(Permission::Manage, &Resource::server())
+    }
+
+    /// The strongest permission on a resource; `None` where there is none or it is denied.
+    pub fn level(&self, resource: &Resource) -> Option<Permission> {
+        let mut best = None;
+        for rule in self.held.iter().flat_map(|role| &role.rules).filter(|rule| rule.is_about(resource)) {
+            best = Some(best.max(Some(rule.permission?))?);
+        }
+        best
+    }
+
+    pub fn allow(&self, permission: Permission, resource: &Resource) -> bool {
+        self.level(resource).is_some_and(|level| level >= permission)
+    }
+
+    /// For an answer that is to be cut down: is anything of this kind hidden at all? `false` means that the list can pass as it is.
+    pub fn hide_some(&self, permission: Permission, kind: Kind) -> bool {
+        !self.allow(permission, &Resource::every(kind))
+    }
+
+    pub(super) fn verdict(&self, access: &Access) -> Verdict {
+        let (permission, resource) = match access {
+            Access::Public => return Verdict::Granted("".into()),
+            Access::Member => {
+                return self.held.first().map_or(Verdict::NotGranted, |role| Verdict::Granted(role.name.clone()));
+            }
+            Access::On { permission, resource } => (*permission, resource),
+        };
+        let mut granted = None;
+        for role in &self.held {
+            for rule in role.rules.iter().filter(|rule| rule.is_about(resource)) {
+                match rule.permission {
+                    None => return Verdict::Denied(role.name.clone()),
+                    Some(level) if level >= permission => granted = granted.or_else(|| Some(role.name.clone())),
+                    Some(_) => {}
+                }
+            }
+        }
+        granted.map_or(Verdict::NotGranted, Verdict::Granted)
+    }
+}

@@ -1,0 +1,1 @@
+//! Users from a file: for small teams, the demo and break-glass.

@@ -1,0 +1,1 @@
+//! OpenID Connect: discovery, code flow with PKCE, and every check of the ID token.
