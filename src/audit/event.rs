@@ -93,6 +93,9 @@ impl Touched {
 
 impl From<&Reason> for Why {
     fn from(reason: &Reason) -> Self {
-        Self { code: reason.code.as_str().to_owned(), text: reason.text.clone() }
+        Self {
+            code: reason.code.as_str().to_owned(),
+            text: reason.text.clone(),
+        }
     }
 }

@@ -118,19 +118,37 @@ pub struct Resource {
 
 impl Resource {
     pub fn one(kind: Kind, id: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { kind, target: Target::One { id: Some(id.into()), name: Some(name.into()) } }
+        Self {
+            kind,
+            target: Target::One {
+                id: Some(id.into()),
+                name: Some(name.into()),
+            },
+        }
     }
 
     pub fn named(kind: Kind, name: impl Into<String>) -> Self {
-        Self { kind, target: Target::One { id: None, name: Some(name.into()) } }
+        Self {
+            kind,
+            target: Target::One {
+                id: None,
+                name: Some(name.into()),
+            },
+        }
     }
 
     pub fn unknown(kind: Kind, id: impl Into<String>) -> Self {
-        Self { kind, target: Target::Unknown { id: id.into() } }
+        Self {
+            kind,
+            target: Target::Unknown { id: id.into() },
+        }
     }
 
     pub fn every(kind: Kind) -> Self {
-        Self { kind, target: Target::Every }
+        Self {
+            kind,
+            target: Target::Every,
+        }
     }
 
     /// The server itself; there is only one, so its name is fixed.

@@ -28,7 +28,10 @@ impl Timestamp {
     }
 
     pub fn plus(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Time since `earlier`; zero when the clock went backwards.
@@ -38,8 +41,8 @@ impl Timestamp {
 
     /// RFC 3339 with microseconds and `Z`: `2026-11-23T12:00:00.123456Z`.
     pub fn rfc3339(self) -> String {
-        let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let moment =
+            OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let (date, time) = (moment.date(), moment.time());
         format!(
             "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
@@ -57,7 +60,9 @@ impl Timestamp {
     /// When the text is not RFC 3339.
     pub fn parse_rfc3339(text: &str) -> Result<Self, time::error::Parse> {
         let moment = OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)?;
-        Ok(Self(i64::try_from(moment.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX)))
+        Ok(Self(
+            i64::try_from(moment.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX),
+        ))
     }
 }
 
@@ -86,7 +91,8 @@ impl ManualClock {
     }
 
     pub fn advance(&self, span: Duration) {
-        self.0.fetch_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.0
+            .fetch_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 }
 

@@ -33,7 +33,10 @@ impl Default for SystemRandom {
 
 impl Random for SystemRandom {
     fn fill(&self, buffer: &mut [u8]) {
-        #[expect(clippy::expect_used, reason = "without randomness nothing here is safe; the kernel does not fail at this")]
+        #[expect(
+            clippy::expect_used,
+            reason = "without randomness nothing here is safe; the kernel does not fail at this"
+        )]
         self.0.fill(buffer).expect("the operating system gives randomness");
     }
 }

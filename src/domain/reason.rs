@@ -68,6 +68,9 @@ pub struct Reason {
 
 impl Reason {
     pub fn new(code: ReasonCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
+        Self {
+            code,
+            text: text.into(),
+        }
     }
 }

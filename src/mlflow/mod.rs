@@ -6,7 +6,10 @@ use thiserror::Error;
 use crate::domain::{Access, Requires};
 
 /// A request as it came, before anything is believed of it. Implemented by the pipeline and by `explain`.
-#[expect(async_fn_in_trait, reason = "never used as an object, and actix's payloads are not Send")]
+#[expect(
+    async_fn_in_trait,
+    reason = "never used as an object, and actix's payloads are not Send"
+)]
 pub trait Source {
     /// As on the wire, case kept.
     fn method(&self) -> &str;

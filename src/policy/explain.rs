@@ -36,7 +36,9 @@ pub struct Explanation {
 impl Policy {
     /// The same decision as `authorize`, told at length. Makes no permit.
     pub fn explain(&self, caller: Option<&Caller>, upstream: &str, accesses: &[Access]) -> Explanation {
-        let roles = caller.map(|caller| self.roles_of(&caller.identity, upstream)).unwrap_or_default();
+        let roles = caller
+            .map(|caller| self.roles_of(&caller.identity, upstream))
+            .unwrap_or_default();
         let decision = decide(caller, &roles, accesses);
         Explanation {
             allowed: decision.is_ok(),
@@ -68,5 +70,10 @@ fn explain_access(roles: &Roles, access: &Access) -> Explained {
             })
             .collect(),
     };
-    Explained { access: access.clone(), granted, role, looked_at }
+    Explained {
+        access: access.clone(),
+        granted,
+        role,
+        looked_at,
+    }
 }

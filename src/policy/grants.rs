@@ -31,8 +31,12 @@ impl Glob {
         match self {
             Self::Exact(whole) => &**whole == text,
             Self::Pieces(pieces) => {
-                let [first, middle @ .., last] = &**pieces else { return false };
-                let Some(mut rest) = text.strip_prefix(&**first) else { return false };
+                let [first, middle @ .., last] = &**pieces else {
+                    return false;
+                };
+                let Some(mut rest) = text.strip_prefix(&**first) else {
+                    return false;
+                };
                 for piece in middle {
                     let Some(at) = rest.find(&**piece) else { return false };
                     rest = &rest[at + piece.len()..];
@@ -75,7 +79,12 @@ pub(super) struct Rule {
 
 impl Rule {
     pub(super) fn new(permission: Option<Permission>, kind: Kind, text: &str) -> Self {
-        Self { permission, kind, pattern: Pattern::parse(text), text: text.into() }
+        Self {
+            permission,
+            kind,
+            pattern: Pattern::parse(text),
+            text: text.into(),
+        }
     }
 
     /// Whether this rule is about the resource. A DENY on anything of a kind stands against an access to all of the kind:

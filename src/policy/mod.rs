@@ -4,6 +4,8 @@ mod explain;
 mod grants;
 mod permit;
 mod roles;
+#[cfg(test)]
+mod tests;
 
 pub use explain::{Explained, Explanation, LookedAt};
 pub use permit::{Permit, Refusal};

@@ -62,11 +62,24 @@ impl Policy {
         upstream: &str,
         request: T,
     ) -> Result<Permit<T>, Box<Refusal<T>>> {
-        let roles = caller.as_ref().map(|caller| self.roles_of(&caller.identity, upstream)).unwrap_or_default();
+        let roles = caller
+            .as_ref()
+            .map(|caller| self.roles_of(&caller.identity, upstream))
+            .unwrap_or_default();
         let decision = decide(caller.as_ref(), &roles, request.accesses());
         match decision {
-            Ok(reason) => Ok(Permit { caller, roles, request, reason }),
-            Err(reason) => Err(Box::new(Refusal { caller, roles, request, reason })),
+            Ok(reason) => Ok(Permit {
+                caller,
+                roles,
+                request,
+                reason,
+            }),
+            Err(reason) => Err(Box::new(Refusal {
+                caller,
+                roles,
+                request,
+                reason,
+            })),
         }
     }
 }
@@ -74,7 +87,10 @@ impl Policy {
 /// The decision itself: the reason, as `Ok` where all is granted.
 pub(super) fn decide(caller: Option<&Caller>, roles: &Roles, accesses: &[Access]) -> Result<Reason, Reason> {
     if accesses.is_empty() {
-        return Err(Reason::new(ReasonCode::UnknownRoute, "The gateway does not know what this request touches."));
+        return Err(Reason::new(
+            ReasonCode::UnknownRoute,
+            "The gateway does not know what this request touches.",
+        ));
     }
     if accesses.iter().all(|access| *access == Access::Public) {
         return Ok(Reason::new(ReasonCode::Public, "Open to everyone."));
@@ -103,7 +119,10 @@ pub(super) fn decide(caller: Option<&Caller>, roles: &Roles, accesses: &[Access]
             Verdict::NotGranted => return Err(Reason::new(ReasonCode::NotGranted, missing(access))),
         }
     }
-    Ok(Reason::new(ReasonCode::Granted, format!("Granted by the role {}.", by.unwrap_or_default())))
+    Ok(Reason::new(
+        ReasonCode::Granted,
+        format!("Granted by the role {}.", by.unwrap_or_default()),
+    ))
 }
 
 fn missing(access: &Access) -> String {
@@ -120,8 +139,14 @@ fn describe(resource: &Resource) -> String {
     let kind = resource.kind.as_str().replace('_', " ");
     match &resource.target {
         Target::Every => format!("every {kind}"),
-        Target::One { id: None, name: Some(_) } if resource.kind == Kind::Server => "the server".to_owned(),
-        Target::One { id: None, name: Some(name) } => format!("the {kind} '{name}'"),
+        Target::One {
+            id: None,
+            name: Some(_),
+        } if resource.kind == Kind::Server => "the server".to_owned(),
+        Target::One {
+            id: None,
+            name: Some(name),
+        } => format!("the {kind} '{name}'"),
         Target::One { .. } | Target::Unknown { .. } => format!("the {kind} that it names"),
     }
 }

@@ -40,7 +40,11 @@ pub struct Roles {
 
 impl Policy {
     pub fn new(roles: &[config::Role]) -> Self {
-        let mut policy = Self { roles: Vec::new(), by_group: HashMap::new(), by_user: HashMap::new() };
+        let mut policy = Self {
+            roles: Vec::new(),
+            by_group: HashMap::new(),
+            by_user: HashMap::new(),
+        };
         for role in roles {
             let index = policy.roles.len();
             policy.roles.push(Arc::new(Role {
@@ -96,7 +100,9 @@ fn rules_of(role: &config::Role) -> Vec<Rule> {
         .iter()
         .flat_map(|grant| {
             grant.patterns.iter().flat_map(move |(kind, patterns)| {
-                patterns.iter().map(move |pattern| Rule::new(grant.permission, *kind, pattern))
+                patterns
+                    .iter()
+                    .map(move |pattern| Rule::new(grant.permission, *kind, pattern))
             })
         })
         .collect()
@@ -129,7 +135,12 @@ impl Roles {
     /// The strongest permission on a resource; `None` where there is none or it is denied.
     pub fn level(&self, resource: &Resource) -> Option<Permission> {
         let mut best = None;
-        for rule in self.held.iter().flat_map(|role| &role.rules).filter(|rule| rule.is_about(resource)) {
+        for rule in self
+            .held
+            .iter()
+            .flat_map(|role| &role.rules)
+            .filter(|rule| rule.is_about(resource))
+        {
             best = Some(best.max(Some(rule.permission?))?);
         }
         best
@@ -148,7 +159,10 @@ impl Roles {
         let (permission, resource) = match access {
             Access::Public => return Verdict::Granted("".into()),
             Access::Member => {
-                return self.held.first().map_or(Verdict::NotGranted, |role| Verdict::Granted(role.name.clone()));
+                return self
+                    .held
+                    .first()
+                    .map_or(Verdict::NotGranted, |role| Verdict::Granted(role.name.clone()));
             }
             Access::On { permission, resource } => (*permission, resource),
         };

@@ -58,7 +58,12 @@ pub trait RedirectProvider: Send + Sync {
     /// `callback` is our absolute callback URL.
     async fn begin(&self, callback: &str) -> Result<Departure, ProviderError>;
     /// `query` is the callback's decoded parameters, in order, duplicates included.
-    async fn complete(&self, callback: &str, memory: &str, query: &[(String, String)]) -> Result<Vouched, ProviderError>;
+    async fn complete(
+        &self,
+        callback: &str,
+        memory: &str,
+        query: &[(String, String)],
+    ) -> Result<Vouched, ProviderError>;
     async fn recheck(&self, identity: &Identity, state: Option<&str>) -> Result<Vouched, ProviderError>;
     /// Where to send the browser so that the provider's own session ends too.
     async fn logout_url(&self, state: Option<&str>, return_to: &str) -> Option<String>;

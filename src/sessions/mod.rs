@@ -53,7 +53,11 @@ pub struct Settings {
 impl Sessions {
     pub fn new(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
         let _ = settings;
-        Self { _store: store, _clock: clock, _random: random }
+        Self {
+            _store: store,
+            _clock: clock,
+            _random: random,
+        }
     }
 
     /// Opens a session under a fresh id. Gives the cookie's value (43 characters, base64url of 256 bits).

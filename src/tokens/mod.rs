@@ -37,9 +37,20 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    pub fn new(secrets: Vec<[u8; 32]>, recheck: Duration, outage_grace: Duration, store: Arc<dyn Store>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+    pub fn new(
+        secrets: Vec<[u8; 32]>,
+        recheck: Duration,
+        outage_grace: Duration,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Self {
         let _ = (secrets, recheck, outage_grace);
-        Self { _store: store, _clock: clock, _random: random }
+        Self {
+            _store: store,
+            _clock: clock,
+            _random: random,
+        }
     }
 
     /// Whether a text has the form and checksum of one of our tokens; costs no look-up.
@@ -47,7 +58,13 @@ impl Tokens {
         todo!()
     }
 
-    pub async fn create(&self, _identity: Identity, _name: &str, _lifetime: Duration, _read_only: bool) -> Result<(Secret, Token), TokenError> {
+    pub async fn create(
+        &self,
+        _identity: Identity,
+        _name: &str,
+        _lifetime: Duration,
+        _read_only: bool,
+    ) -> Result<(Secret, Token), TokenError> {
         todo!()
     }
 

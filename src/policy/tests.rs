@@ -1,0 +1,345 @@
+//! What the policy grants and refuses, as sentences, and against a naive evaluator.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use proptest::prelude::{Just, Strategy, prop, prop_assert_eq, prop_oneof, proptest};
+
+use super::Policy;
+use crate::config::{Grant, Role};
+use crate::domain::{
+    Access, Caller, Identity, Kind, Permission, ReasonCode, Requires, Resource, Scope, Timestamp, Via,
+};
+
+struct Ask(Vec<Access>);
+
+impl Requires for Ask {
+    fn action(&self) -> &'static str {
+        "test.ask"
+    }
+
+    fn accesses(&self) -> &[Access] {
+        &self.0
+    }
+}
+
+fn caller(groups: &[&str]) -> Caller {
+    Caller {
+        identity: Arc::new(Identity {
+            provider: "corp".to_owned(),
+            subject: "1".to_owned(),
+            user: "alice".to_owned(),
+            display_name: None,
+            email: None,
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            authenticated_at: Timestamp::from_seconds(0),
+        }),
+        via: Via::Session,
+        credential: None,
+        scope: Scope::default(),
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    }
+}
+
+fn role(name: &str, groups: &[&str], grants: &[(Option<Permission>, Kind, &str)]) -> Role {
+    Role {
+        name: name.to_owned(),
+        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        users: Vec::new(),
+        upstreams: Vec::new(),
+        grants: grants
+            .iter()
+            .map(|(permission, kind, pattern)| Grant {
+                permission: *permission,
+                patterns: vec![(*kind, vec![(*pattern).to_owned()])],
+            })
+            .collect(),
+    }
+}
+
+fn experiment(name: &str) -> Resource {
+    Resource::one(Kind::Experiment, "7", name)
+}
+
+fn ask(policy: &Policy, caller: Option<Caller>, accesses: Vec<Access>) -> Result<(), ReasonCode> {
+    policy
+        .authorize(caller, "production", Ask(accesses))
+        .map(|_| ())
+        .map_err(|refusal| refusal.reason.code)
+}
+
+fn edit(resource: Resource) -> Vec<Access> {
+    vec![Access::on(Permission::Edit, resource)]
+}
+
+fn read(resource: Resource) -> Vec<Access> {
+    vec![Access::on(Permission::Read, resource)]
+}
+
+#[test]
+fn nobody_has_a_role_unless_a_line_gives_it() {
+    let policy = Policy::new(&[role("viewer", &["corp:team"], &[])]);
+    assert_eq!(
+        ask(&policy, Some(caller(&[])), read(experiment("a"))),
+        Err(ReasonCode::NoRole)
+    );
+    assert_eq!(
+        ask(&policy, Some(caller(&["other"])), vec![Access::Member]),
+        Err(ReasonCode::NoRole)
+    );
+    assert_eq!(ask(&policy, Some(caller(&["team"])), vec![Access::Member]), Ok(()));
+    assert_eq!(ask(&policy, Some(caller(&["team"])), read(experiment("a"))), Ok(()));
+}
+
+#[test]
+fn a_group_counts_with_its_provider_alone() {
+    let policy = Policy::new(&[role("viewer", &["okta:team"], &[]), role("editor", &["*:writers"], &[])]);
+    assert_eq!(
+        ask(&policy, Some(caller(&["team"])), read(experiment("a"))),
+        Err(ReasonCode::NoRole)
+    );
+    assert_eq!(
+        ask(&policy, Some(caller(&["okta:team"])), read(experiment("a"))),
+        Err(ReasonCode::NoRole)
+    );
+    assert_eq!(ask(&policy, Some(caller(&["writers"])), edit(experiment("a"))), Ok(()));
+}
+
+#[test]
+fn a_role_holds_on_its_upstreams_alone() {
+    let mut only_staging = role("viewer", &["corp:team"], &[]);
+    only_staging.upstreams = vec!["staging".to_owned()];
+    let policy = Policy::new(&[only_staging]);
+    assert_eq!(
+        ask(&policy, Some(caller(&["team"])), read(experiment("a"))),
+        Err(ReasonCode::NoRole)
+    );
+    assert!(
+        policy
+            .authorize(Some(caller(&["team"])), "staging", Ask(read(experiment("a"))))
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_request_without_accesses_is_refused() {
+    let policy = Policy::new(&[role("admin", &["corp:team"], &[])]);
+    assert_eq!(
+        ask(&policy, Some(caller(&["team"])), Vec::new()),
+        Err(ReasonCode::UnknownRoute)
+    );
+    assert_eq!(ask(&policy, None, Vec::new()), Err(ReasonCode::UnknownRoute));
+}
+
+#[test]
+fn nobody_gets_what_is_public_and_nothing_else() {
+    let policy = Policy::new(&[role("viewer", &["*:team"], &[])]);
+    assert_eq!(ask(&policy, None, vec![Access::Public]), Ok(()));
+    assert_eq!(
+        ask(&policy, None, vec![Access::Public, Access::Member]),
+        Err(ReasonCode::NotSignedIn)
+    );
+    assert_eq!(ask(&policy, None, read(experiment("a"))), Err(ReasonCode::NotSignedIn));
+}
+
+#[test]
+fn all_accesses_must_be_granted() {
+    let policy = Policy::new(&[role(
+        "r",
+        &["corp:team"],
+        &[(Some(Permission::Edit), Kind::Experiment, "mine/*")],
+    )]);
+    let both = |second: &str| {
+        vec![
+            Access::on(Permission::Edit, experiment("mine/a")),
+            Access::on(Permission::Read, experiment(second)),
+        ]
+    };
+    assert_eq!(ask(&policy, Some(caller(&["team"])), both("mine/b")), Ok(()));
+    assert_eq!(
+        ask(&policy, Some(caller(&["team"])), both("theirs/b")),
+        Err(ReasonCode::NotGranted)
+    );
+}
+
+#[test]
+fn deny_wins_over_every_other_role() {
+    let policy = Policy::new(&[
+        role("manager", &["corp:team"], &[]),
+        role("sealed", &["corp:team"], &[(None, Kind::Experiment, "fraud/sealed-*")]),
+    ]);
+    assert_eq!(
+        ask(&policy, Some(caller(&["team"])), read(experiment("fraud/sealed-1"))),
+        Err(ReasonCode::Denied)
+    );
+    assert_eq!(
+        ask(&policy, Some(caller(&["team"])), read(experiment("fraud/open"))),
+        Ok(())
+    );
+}
+
+#[test]
+fn a_missing_id_and_a_hidden_one_look_the_same() {
+    let policy = Policy::new(&[
+        role("viewer", &["corp:all"], &[]),
+        role(
+            "part",
+            &["corp:part"],
+            &[(Some(Permission::Read), Kind::Experiment, "a*")],
+        ),
+        role("sealed", &["corp:sealed"], &[(None, Kind::Experiment, "b*")]),
+    ]);
+    let refused = |groups: &[&str], resource| {
+        policy
+            .authorize(Some(caller(groups)), "production", Ask(read(resource)))
+            .err()
+            .map(|refusal| refusal.reason)
+    };
+    let missing = || Resource::unknown(Kind::Experiment, "99");
+    assert_eq!(
+        refused(&["all"], missing()),
+        None,
+        "who sees all gets MLflow's own answer"
+    );
+    assert_eq!(refused(&["part"], missing()), refused(&["part"], experiment("b1")));
+    assert_eq!(
+        refused(&["all", "sealed"], missing()),
+        refused(&["all", "sealed"], experiment("b1"))
+    );
+    assert!(refused(&["part"], missing()).is_some() && refused(&["all", "sealed"], missing()).is_some());
+}
+
+#[test]
+fn a_refusal_does_not_give_away_what_an_id_was_resolved_to() {
+    let policy = Policy::new(&[role(
+        "part",
+        &["corp:part"],
+        &[(Some(Permission::Read), Kind::Experiment, "a*")],
+    )]);
+    let refusal = policy
+        .authorize(
+            Some(caller(&["part"])),
+            "production",
+            Ask(read(experiment("secret-name"))),
+        )
+        .err()
+        .unwrap();
+    assert!(!refusal.reason.text.contains("secret-name") && !refusal.reason.text.contains('7'));
+}
+
+#[test]
+fn the_server_is_in_no_built_in_role_but_admin() {
+    for (name, expected) in [
+        ("viewer", false),
+        ("editor", false),
+        ("manager", false),
+        ("admin", true),
+    ] {
+        let policy = Policy::new(&[role(name, &["corp:team"], &[])]);
+        let caller = caller(&["team"]);
+        assert_eq!(
+            ask(&policy, Some(caller.clone()), read(Resource::server())).is_ok(),
+            expected,
+            "{name}"
+        );
+        assert_eq!(
+            policy.roles_of(&caller.identity, "production").are_admin(),
+            expected,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_built_in_roles_reach_their_level_and_no_further() {
+    for (name, level) in [
+        ("viewer", Permission::Read),
+        ("editor", Permission::Edit),
+        ("manager", Permission::Manage),
+        ("admin", Permission::Manage),
+    ] {
+        let policy = Policy::new(&[role(name, &["corp:team"], &[])]);
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Server) {
+            for asked in [Permission::Read, Permission::Use, Permission::Edit, Permission::Manage] {
+                let allowed = ask(
+                    &policy,
+                    Some(caller(&["team"])),
+                    vec![Access::on(asked, Resource::named(kind, "x"))],
+                );
+                assert_eq!(allowed.is_ok(), asked <= level, "{name} asks {asked} on {kind:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_read_only_token_reads_and_no_more() {
+    let policy = Policy::new(&[role("editor", &["corp:team"], &[])]);
+    let mut reader = caller(&["team"]);
+    reader.scope.read_only = true;
+    assert_eq!(ask(&policy, Some(reader.clone()), read(experiment("a"))), Ok(()));
+    assert_eq!(
+        ask(&policy, Some(reader.clone()), edit(experiment("a"))),
+        Err(ReasonCode::ReadOnlyToken)
+    );
+    let using = vec![Access::on(Permission::Use, Resource::named(Kind::GatewayEndpoint, "e"))];
+    assert_eq!(ask(&policy, Some(reader), using), Err(ReasonCode::ReadOnlyToken));
+}
+
+#[test]
+fn explain_says_what_authorize_decides() {
+    let policy = Policy::new(&[role(
+        "r",
+        &["corp:team"],
+        &[(Some(Permission::Edit), Kind::Experiment, "mine/*")],
+    )]);
+    let caller = caller(&["team"]);
+    let accesses = edit(experiment("theirs"));
+    let told = policy.explain(Some(&caller), "production", &accesses);
+    assert!(!told.allowed && !told.accesses[0].granted);
+    assert_eq!(told.accesses[0].looked_at.len(), 1);
+    assert!(!told.accesses[0].looked_at[0].hit);
+    let accesses = edit(experiment("mine/1"));
+    let told = policy.explain(Some(&caller), "production", &accesses);
+    assert!(told.allowed && told.accesses[0].looked_at[0].hit);
+    assert_eq!(told.accesses[0].role.as_deref(), Some("r"));
+}
+
+fn any_permission() -> impl Strategy<Value = Option<Permission>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(Permission::Read)),
+        Just(Some(Permission::Use)),
+        Just(Some(Permission::Edit)),
+        Just(Some(Permission::Manage)),
+    ]
+}
+
+/// The rules again, as slowly and plainly as they can be said: a star is tried at every length.
+fn naive_match(pattern: &[char], text: &[char]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some(('*', rest)) => (0..=text.len()).any(|skipped| naive_match(rest, &text[skipped..])),
+        Some((first, rest)) => text
+            .split_first()
+            .is_some_and(|(head, tail)| head == first && naive_match(rest, tail)),
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_policy_agrees_with_a_naive_evaluator(
+        rules in prop::collection::vec((any_permission(), "[ab*]{0,5}"), 0..8),
+        name in "[ab]{0,6}",
+        asked in prop_oneof![Just(Permission::Read), Just(Permission::Use), Just(Permission::Edit), Just(Permission::Manage)],
+    ) {
+        let grants: Vec<_> = rules.iter().map(|(level, pattern)| (*level, Kind::Experiment, pattern.as_str())).collect();
+        let policy = Policy::new(&[role("r", &["corp:team"], &grants)]);
+        let chars = |text: &str| text.chars().collect::<Vec<_>>();
+        let hits: Vec<_> = rules.iter().filter(|(_, pattern)| naive_match(&chars(pattern), &chars(&name))).collect();
+        let expected = hits.iter().all(|(level, _)| level.is_some())
+            && hits.iter().any(|(level, _)| level.is_some_and(|level| level >= asked));
+        let allowed = ask(&policy, Some(caller(&["team"])), vec![Access::on(asked, experiment(&name))]).is_ok();
+        prop_assert_eq!(allowed, expected);
+    }
+}
