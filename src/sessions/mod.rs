@@ -1,6 +1,8 @@
 //! Sessions: opened at sign-in, found by cookie, rechecked, closed, and never brought back.
 // API that the other floors code against; the sessions helper fills it in.
 
+pub mod cookie;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
