@@ -1,15 +1,42 @@
 //! The client for MLflow: HTTP/1.1 on hyper, connections pooled per worker thread, bodies streamed as they come.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::Body;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
 use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
 
+use super::tls;
 use crate::config;
+
+/// uvicorn closes an idle connection after 5 s: ours leaves before that, so that hardly a request meets a closing one.
+const IDLE_LIMIT: Duration = Duration::from_secs(4);
+
+/// Idle connections kept per thread and upstream.
+const IDLE_COUNT: usize = 128;
+
+/// What one connection may hold of an answer that its client takes slowly.
+const READ_BUFFER: usize = 128 * 1024;
 
 /// A body that stays on its thread.
 pub type LocalBody = Pin<Box<dyn Body<Data = Bytes, Error = io::Error>>>;
@@ -26,25 +53,113 @@ pub enum UpstreamError {
     TooLarge,
 }
 
-/// One upstream. Shared between workers; each thread has its own pool.
+/// One upstream. Shared between workers; each thread has its own pool. Calls need a `LocalSet`, as actix gives.
 #[derive(Debug)]
-pub struct UpstreamClient {}
+pub struct UpstreamClient {
+    origin: Arc<Origin>,
+}
+
+struct Origin {
+    host: String,
+    port: u16,
+    /// `Host` as MLflow's host check wants it: its own.
+    authority: HeaderValue,
+    /// The upstream's own path, without a trailing slash.
+    prefix: String,
+    credential: Option<HeaderValue>,
+    tls: Option<TlsConnector>,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+}
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Origin")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
 
 impl UpstreamClient {
     /// # Errors
     /// When a certificate file cannot be used.
     pub fn new(config: &config::Upstream) -> Result<Self, String> {
-        let _ = config;
-        todo!("pipeline helper")
+        let host = config.url.host_str().ok_or("the upstream's url names no host")?;
+        let port = config
+            .url
+            .port_or_known_default()
+            .ok_or("the upstream's url names no port")?;
+        let authority = match config.url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let credential = config.basic_auth.as_ref().map(|(user, password)| {
+            let text = format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.expose())));
+            HeaderValue::try_from(text).map(|mut value| {
+                value.set_sensitive(true);
+                value
+            })
+        });
+        let origin = Origin {
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port,
+            authority: HeaderValue::try_from(authority).map_err(|_| "the upstream's host cannot be a header")?,
+            prefix: config.url.path().trim_end_matches('/').to_owned(),
+            credential: credential
+                .transpose()
+                .map_err(|_| "the upstream's credential cannot be a header")?,
+            tls: tls::client(config)?,
+            connect_timeout: config.connect_timeout,
+            response_timeout: config.response_timeout,
+        };
+        Ok(Self {
+            origin: Arc::new(origin),
+        })
     }
 
     /// Sends a request whose URI is path and query alone; the upstream's own path, `Host` and credential are added here.
+    /// Dropping the answer, or the future, cancels the request upstream.
+    ///
+    /// # Errors
+    /// `Timeout` when nothing moves for `response_timeout` before the answer's head; a stream has no limit of its own.
     pub async fn send(&self, request: Request<LocalBody>) -> Result<Response<LocalBody>, UpstreamError> {
-        let _ = request;
-        todo!("pipeline helper")
+        let (mut parts, body) = request.into_parts();
+        self.address(&mut parts)?;
+        let upload = Rc::new(Upload::default());
+        // A request that may be sent twice (nothing in it was used up and a second one changes nothing) outlives a
+        // pooled connection that dies under it.
+        let spare = (parts.method.is_safe() && body.is_end_stream()).then(|| parts.clone());
+        let body: LocalBody = Box::pin(Watched::new(body, upload.clone()));
+        let mut request = Request::from_parts(parts, body);
+        while let Some(mut line) = self.idle_line() {
+            match self.exchange(&mut line, request, &upload).await {
+                Ok(answer) => return Ok(attach(answer, line, upload)),
+                Err(Failed { unsent: Some(back), .. }) => request = *back,
+                Err(Failed {
+                    error: UpstreamError::Broken(_),
+                    ..
+                }) if spare.is_some() => {
+                    let Some(parts) = spare else {
+                        return Err(UpstreamError::Timeout);
+                    };
+                    request = Request::from_parts(parts, Box::pin(Watched::new(empty(), upload.clone())));
+                    break;
+                }
+                Err(Failed { error, .. }) => return Err(error),
+            }
+        }
+        let mut line = self.connect().await?;
+        match self.exchange(&mut line, request, &upload).await {
+            Ok(answer) => Ok(attach(answer, line, upload)),
+            Err(failed) => Err(failed.error),
+        }
     }
 
     /// A small question of the gateway's own (look-ups, version, lists): the whole answer, at most `limit` bytes. A body is sent as JSON.
+    ///
+    /// # Errors
+    /// `TooLarge` past the limit; `Timeout` when the whole takes longer than `response_timeout`.
     pub async fn fetch(
         &self,
         method: Method,
@@ -52,8 +167,516 @@ impl UpstreamClient {
         body: Option<Bytes>,
         limit: usize,
     ) -> Result<(StatusCode, Bytes), UpstreamError> {
-        let _ = (method, target, body, limit);
-        let _ = |body: LocalBody| async { body.collect().await };
-        todo!("pipeline helper")
+        let uri = Uri::try_from(target).map_err(|_| UpstreamError::Broken("a target that is no path".into()))?;
+        let mut request = Request::new(empty());
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        request
+            .headers_mut()
+            .insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(body) = body {
+            request
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request
+                .headers_mut()
+                .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+            *request.body_mut() = full(body);
+        }
+        let whole = async {
+            let answer = self.send(request).await?;
+            let status = answer.status();
+            Ok((status, collect(answer.into_body(), limit).await?))
+        };
+        timeout(self.origin.response_timeout, whole)
+            .await
+            .map_err(|_| UpstreamError::Timeout)?
+    }
+
+    fn address(&self, parts: &mut http::request::Parts) -> Result<(), UpstreamError> {
+        let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let target = if self.origin.prefix.is_empty() && parts.uri.authority().is_none() {
+            None
+        } else {
+            Some(format!("{}{target}", self.origin.prefix))
+        };
+        if let Some(target) = target {
+            let target = Uri::try_from(target).map_err(|_| UpstreamError::Broken("a target that is no path".into()))?;
+            parts.uri = target;
+        }
+        parts.version = http::Version::HTTP_11;
+        parts.headers.insert(HOST, self.origin.authority.clone());
+        match &self.origin.credential {
+            Some(credential) => parts.headers.insert(AUTHORIZATION, credential.clone()),
+            None => None,
+        };
+        Ok(())
+    }
+
+    async fn exchange(
+        &self,
+        line: &mut Line,
+        request: Request<LocalBody>,
+        upload: &Upload,
+    ) -> Result<Response<Incoming>, Failed> {
+        let mut answer = std::pin::pin!(line.sender.try_send_request(request));
+        upload.moved();
+        loop {
+            let deadline = upload.last_move.get() + self.origin.response_timeout;
+            let step = tokio::time::timeout_at(deadline, answer.as_mut()).await;
+            match step {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(mut failure)) => {
+                    let unsent = failure.take_message().map(Box::new);
+                    return Err(Failed {
+                        error: broken(failure.error()),
+                        unsent,
+                    });
+                }
+                // A long upload is no silence.
+                Err(_) if upload.last_move.get() + self.origin.response_timeout > deadline => {}
+                Err(_) => {
+                    return Err(Failed {
+                        error: UpstreamError::Timeout,
+                        unsent: None,
+                    });
+                }
+            }
+        }
+    }
+
+    /// A pooled connection that is free at this moment.
+    fn idle_line(&self) -> Option<Line> {
+        POOLS.with_borrow_mut(|pools| {
+            let pool = pools.get_mut(&(Arc::as_ptr(&self.origin) as usize))?;
+            while let Some(line) = pool.lines.pop() {
+                if line.idle_since.elapsed() < IDLE_LIMIT && line.sender.is_ready() {
+                    return Some(line);
+                }
+            }
+            None
+        })
+    }
+
+    async fn connect(&self) -> Result<Line, UpstreamError> {
+        timeout(self.origin.connect_timeout, self.origin.connect())
+            .await
+            .map_err(|_| UpstreamError::Unreachable("no connection in time".to_owned()))?
+            .map(|(sender, driver)| Line {
+                sender,
+                driver,
+                idle_since: Instant::now(),
+                origin: Arc::downgrade(&self.origin),
+            })
+            .map_err(|error| UpstreamError::Unreachable(error.to_string()))
+    }
+}
+
+impl Origin {
+    async fn connect(&self) -> Result<(SendRequest<LocalBody>, AbortHandle), Box<dyn std::error::Error>> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        stream.set_nodelay(true)?;
+        match &self.tls {
+            None => drive(TokioIo::new(stream)).await,
+            Some(connector) => {
+                let name = rustls::pki_types::ServerName::try_from(self.host.clone())?;
+                drive(TokioIo::new(connector.connect(name, stream).await?)).await
+            }
+        }
+    }
+}
+
+async fn drive<T>(io: T) -> Result<(SendRequest<LocalBody>, AbortHandle), Box<dyn std::error::Error>>
+where
+    T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+{
+    let (sender, connection) = Builder::new().max_buf_size(READ_BUFFER).handshake(io).await?;
+    let driver = tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to MLflow ended");
+        }
+    });
+    Ok((sender, driver.abort_handle()))
+}
+
+// === The pool ===
+
+thread_local! {
+    // Keyed by the address of the origin, which cannot be given to another while the pool's `Weak` holds its place.
+    static POOLS: RefCell<HashMap<usize, Pool>> = RefCell::new(HashMap::new());
+}
+
+struct Pool {
+    origin: Weak<Origin>,
+    /// Last in, first out.
+    lines: Vec<Line>,
+}
+
+/// One connection. Dropping it closes it, whatever it was doing.
+struct Line {
+    sender: SendRequest<LocalBody>,
+    driver: AbortHandle,
+    idle_since: Instant,
+    origin: Weak<Origin>,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Line {
+    fn put_back(mut self) {
+        let Some(origin) = self.origin.upgrade().filter(|_| !self.sender.is_closed()) else {
+            return;
+        };
+        self.idle_since = Instant::now();
+        let key = Arc::as_ptr(&origin) as usize;
+        let late = POOLS.with_borrow_mut(|pools| {
+            if !pools.contains_key(&key) {
+                pools.retain(|_, pool| pool.origin.strong_count() > 0);
+            }
+            let pool = pools.entry(key).or_insert_with(|| Pool {
+                origin: Arc::downgrade(&origin),
+                lines: Vec::new(),
+            });
+            // The oldest stand in front: when they are over their time they go, a few at each return.
+            let late = pool
+                .lines
+                .iter()
+                .take(4)
+                .take_while(|line| line.idle_since.elapsed() >= IDLE_LIMIT)
+                .count();
+            let late = late.max((pool.lines.len() + 1).saturating_sub(IDLE_COUNT));
+            let late: Vec<_> = pool.lines.drain(..late).collect();
+            pool.lines.push(self);
+            late
+        });
+        drop(late);
+    }
+}
+
+struct Failed {
+    error: UpstreamError,
+    /// The request, where not a byte of it was sent.
+    unsent: Option<Box<Request<LocalBody>>>,
+}
+
+fn broken(error: &hyper::Error) -> UpstreamError {
+    UpstreamError::Broken(error.to_string())
+}
+
+// === Bodies ===
+
+/// How far a request's body is.
+struct Upload {
+    last_move: Cell<Instant>,
+    done: Cell<bool>,
+}
+
+impl Default for Upload {
+    fn default() -> Self {
+        Self {
+            last_move: Cell::new(Instant::now()),
+            done: Cell::new(false),
+        }
+    }
+}
+
+impl Upload {
+    fn moved(&self) {
+        self.last_move.set(Instant::now());
+    }
+}
+
+/// A request body that tells when it moves and when it is through.
+struct Watched {
+    body: LocalBody,
+    upload: Rc<Upload>,
+}
+
+impl Watched {
+    fn new(body: LocalBody, upload: Rc<Upload>) -> Self {
+        upload.done.set(body.is_end_stream());
+        Self { body, upload }
+    }
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let frame = self.body.as_mut().poll_frame(cx);
+        if let Poll::Ready(frame) = &frame {
+            self.upload.moved();
+            let ended = frame.is_none() || self.body.is_end_stream();
+            self.upload.done.set(ended);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer's body that gives its connection back when it is through, and closes it when it is dropped before.
+struct Leased {
+    body: Incoming,
+    line: Option<Line>,
+    upload: Rc<Upload>,
+}
+
+fn attach(answer: Response<Incoming>, line: Line, upload: Rc<Upload>) -> Response<LocalBody> {
+    answer.map(|body| {
+        let mut leased = Leased {
+            body,
+            line: Some(line),
+            upload,
+        };
+        if leased.body.is_end_stream() {
+            leased.release();
+        }
+        Box::pin(leased) as LocalBody
+    })
+}
+
+impl Leased {
+    /// An early answer leaves an upload behind that nobody will read: such a connection is closed.
+    fn release(&mut self) {
+        if let Some(line) = self.line.take()
+            && self.upload.done.get()
+        {
+            line.put_back();
+        }
+    }
+}
+
+impl Body for Leased {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match frame {
+            Some(Ok(frame)) => {
+                if self.body.is_end_stream() {
+                    self.release();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                self.line = None;
+                Poll::Ready(Some(Err(io::Error::other(error))))
+            }
+            None => {
+                self.release();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// No body at all.
+pub fn empty() -> LocalBody {
+    Box::pin(Empty::new().map_err(|never| match never {}))
+}
+
+/// A body that is wholly here.
+pub fn full(bytes: Bytes) -> LocalBody {
+    Box::pin(Full::new(bytes).map_err(|never| match never {}))
+}
+
+/// The whole of a body.
+///
+/// # Errors
+/// `TooLarge` past the limit, `Broken` when it breaks off.
+pub async fn collect(mut body: LocalBody, limit: usize) -> Result<Bytes, UpstreamError> {
+    let mut first = Bytes::new();
+    let mut rest: Vec<u8> = Vec::new();
+    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let Ok(data) = frame
+            .map_err(|error| UpstreamError::Broken(error.to_string()))?
+            .into_data()
+        else {
+            continue;
+        };
+        if first.len() + rest.len() + data.len() > limit {
+            return Err(UpstreamError::TooLarge);
+        }
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    fn settings(url: &str) -> config::Upstream {
+        config::Upstream {
+            name: "test".into(),
+            hosts: Vec::new(),
+            url: url.parse().unwrap(),
+            mlflow_version: None,
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            basic_auth: Some(("gate".into(), crate::domain::Secret::new("word"))),
+            connect_timeout: Duration::from_secs(2),
+            response_timeout: Duration::from_millis(300),
+            attribution: true,
+            artifact_roots: Vec::new(),
+            assistant: false,
+        }
+    }
+
+    /// A server that plays the given answers, connection by connection, and tells each request's head.
+    async fn server(connections: Vec<Vec<&'static str>>) -> (String, mpsc::UnboundedReceiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (told, heads) = mpsc::unbounded_channel();
+        tokio::task::spawn_local(async move {
+            for answers in connections {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let told = told.clone();
+                tokio::task::spawn_local(async move {
+                    for answer in answers {
+                        let mut head = Vec::new();
+                        while !head.ends_with(b"\r\n\r\n") {
+                            match stream.read_u8().await {
+                                Ok(byte) => head.push(byte),
+                                Err(_) => return told.send("closed".to_owned()).unwrap_or(()),
+                            }
+                        }
+                        told.send(String::from_utf8(head).unwrap()).unwrap();
+                        if answer == "hang up" {
+                            return;
+                        }
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                    let _ = stream.read_u8().await;
+                    told.send("closed".to_owned()).unwrap_or(());
+                });
+            }
+        });
+        (format!("http://{address}"), heads)
+    }
+
+    async fn local<T>(test: impl Future<Output = T>) -> T {
+        LocalSet::new().run_until(test).await
+    }
+
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_and_says_who_we_are() {
+        local(async {
+            let (url, mut heads) = server(vec![vec![OK, OK]]).await;
+            let client = UpstreamClient::new(&settings(&format!("{url}/mlf/"))).unwrap();
+            for _ in 0..2 {
+                let (status, body) = client.fetch(Method::GET, "/version?a=%2e", None, 10).await.unwrap();
+                assert_eq!((status, body.as_ref()), (StatusCode::OK, b"ok".as_ref()));
+                let head = heads.recv().await.unwrap().to_lowercase();
+                assert!(head.starts_with("get /mlf/version?a=%2e http/1.1\r\n"), "{head}");
+                assert!(head.contains(&format!("host: {}\r\n", &url[7..])), "{head}");
+                assert!(head.contains("authorization: basic z2f0ztp3b3jk\r\n"), "{head}");
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_pooled_connection_that_died_costs_a_read_nothing() {
+        local(async {
+            let (url, _heads) = server(vec![vec![OK, "hang up"], vec![OK]]).await;
+            let client = UpstreamClient::new(&settings(&url)).unwrap();
+            for _ in 0..2 {
+                assert!(client.fetch(Method::GET, "/", None, 10).await.is_ok());
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_change_that_was_sent_is_never_sent_twice() {
+        local(async {
+            let (url, mut heads) = server(vec![vec![OK, "hang up"], vec![OK]]).await;
+            let client = UpstreamClient::new(&settings(&url)).unwrap();
+            assert!(client.fetch(Method::GET, "/", None, 10).await.is_ok());
+            let answer = client.fetch(Method::POST, "/", None, 10).await;
+            assert!(matches!(answer, Err(UpstreamError::Broken(_))), "{answer:?}");
+            assert!(heads.recv().await.unwrap().starts_with("GET"));
+            assert!(heads.recv().await.unwrap().starts_with("POST"));
+            assert!(heads.try_recv().is_err());
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn silence_is_a_timeout_and_a_long_answer_is_refused() {
+        local(async {
+            let (url, _heads) = server(vec![vec![""], vec![OK]]).await;
+            let client = UpstreamClient::new(&settings(&url)).unwrap();
+            let silent = client.fetch(Method::GET, "/", None, 10).await;
+            assert!(matches!(silent, Err(UpstreamError::Timeout)), "{silent:?}");
+            let long = client.fetch(Method::GET, "/", None, 1).await;
+            assert!(matches!(long, Err(UpstreamError::TooLarge)), "{long:?}");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_dropped_closes_its_connection() {
+        local(async {
+            let (url, mut heads) = server(vec![vec!["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart"]]).await;
+            let client = UpstreamClient::new(&settings(&url)).unwrap();
+            let answer = client.send(Request::get("/").body(empty()).unwrap()).await.unwrap();
+            heads.recv().await.unwrap();
+            drop(answer);
+            assert_eq!(heads.recv().await.unwrap(), "closed");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_said_as_such() {
+        local(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            drop(listener);
+            let client = UpstreamClient::new(&settings(&url)).unwrap();
+            let answer = client.fetch(Method::GET, "/", None, 10).await;
+            assert!(matches!(answer, Err(UpstreamError::Unreachable(_))), "{answer:?}");
+        })
+        .await;
     }
 }

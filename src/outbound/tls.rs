@@ -1,0 +1,65 @@
+//! TLS towards MLflow: which roots are believed and which certificate the gateway shows.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+use crate::config;
+
+/// The connector for an upstream; `None` for plain http. With `ca_file` the system's roots are not believed.
+///
+/// # Errors
+/// When a file cannot be read or holds no certificate or key.
+pub(super) fn client(config: &config::Upstream) -> Result<Option<TlsConnector>, String> {
+    if config.url.scheme() != "https" {
+        return Ok(None);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots(config.ca_file.as_deref())?);
+    let tls = match (&config.client_cert_file, &config.client_key_file) {
+        (Some(cert), Some(key)) => {
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| told(key, error))?;
+            builder
+                .with_client_auth_cert(certificates(cert)?, key)
+                .map_err(|error| told(cert, error))?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    Ok(Some(TlsConnector::from(Arc::new(tls))))
+}
+
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(file) => {
+            for certificate in certificates(file)? {
+                roots.add(certificate).map_err(|error| told(file, error))?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    Ok(roots)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| told(file, error))?;
+    if found.is_empty() {
+        return Err(format!("{} holds no certificate", file.display()));
+    }
+    Ok(found)
+}
+
+fn told(file: &Path, error: impl std::fmt::Display) -> String {
+    format!("{}: {error}", file.display())
+}
