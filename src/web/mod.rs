@@ -1,1 +1,3 @@
-
+pub mod assets;
+pub mod csrf;
+pub mod pages;
