@@ -100,5 +100,8 @@ impl Requires for Request {
 
 pub mod account;
 pub mod canonical;
+pub mod graphql;
 pub mod listing;
+pub mod lookup;
 pub mod routes;
+pub mod sources;
