@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Caller, Reason, Resource, Timestamp};
+use crate::domain::{Caller, Permission, Reason, Resource, Timestamp};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -12,6 +12,7 @@ pub enum Outcome {
     Failed,
 }
 
+/// Who did it. `None` and empty lists are written too: every event has every key.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct Actor {
     pub provider: Option<String>,
@@ -64,6 +65,25 @@ pub struct Event {
     pub http: Option<Http>,
 }
 
+/// A line of the trail as it is read back. `v` is 1.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    pub v: u32,
+    pub seq: u64,
+    pub time: String,
+    pub id: String,
+    pub request_id: Option<String>,
+    pub actor: Actor,
+    pub action: String,
+    pub resources: Vec<Touched>,
+    pub upstream: Option<String>,
+    pub outcome: Outcome,
+    pub reason: Why,
+    pub http: Option<Http>,
+    pub prev: String,
+    pub hash: String,
+}
+
 impl Actor {
     pub fn of(caller: &Caller, roles: Vec<String>) -> Self {
         let identity = &caller.identity;
@@ -81,7 +101,7 @@ impl Actor {
 }
 
 impl Touched {
-    pub fn of(permission: crate::domain::Permission, resource: &Resource) -> Self {
+    pub fn of(permission: Permission, resource: &Resource) -> Self {
         Self {
             kind: resource.kind.as_str().to_owned(),
             id: resource.id().map(str::to_owned),

@@ -1,4 +1,16 @@
 //! What happened: one event for each act, chained so that a change to the past shows.
 
-pub mod chain;
-pub mod event;
+mod chain;
+mod event;
+mod files;
+mod verify;
+mod writer;
+
+pub use chain::{GENESIS, Link, seal};
+pub use event::{Actor, Event, Http, Outcome, Record, Touched, Why};
+pub use files::{lines, with_rotated};
+pub use verify::{Break, BreakKind, Report, verify};
+pub use writer::{Audit, AuditError};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! The trail as a whole: written, cut, continued, rotated and checked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::chain::tests::event;
+use super::{Audit, AuditError, BreakKind, lines, verify, with_rotated};
+use crate::config;
+use crate::config::OnAuditFailure;
+use crate::domain::{SystemClock, Timestamp};
+
+fn settings(file: PathBuf) -> config::Audit {
+    config::Audit {
+        file,
+        rotate_size: 1 << 30,
+        keep: Duration::from_secs(86_400),
+        fsync: false,
+        reads: true,
+        on_failure: OnAuditFailure::Refuse,
+    }
+}
+
+fn open(settings: &config::Audit) -> Audit {
+    Audit::open(settings, Arc::new(SystemClock)).unwrap()
+}
+
+async fn write(settings: &config::Audit, actions: &[&str]) {
+    let audit = open(settings);
+    for action in actions {
+        audit.record(event(action, "x")).await.unwrap();
+    }
+    audit.close();
+}
+
+fn kinds(file: &Path) -> Vec<BreakKind> {
+    verify(&with_rotated(file))
+        .unwrap()
+        .breaks
+        .iter()
+        .map(|found| found.kind)
+        .collect()
+}
+
+fn text_lines(file: &Path) -> Vec<String> {
+    fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn put_lines(file: &Path, lines: &[String]) {
+    fs::write(file, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_with_the_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path().join("a.jsonl"));
+    write(&settings, &["a.b", "c.d"]).await;
+    write(&settings, &["e.f"]).await;
+    let report = verify(&with_rotated(&settings.file)).unwrap();
+    assert_eq!((report.events, report.first, report.last), (3, Some(1), Some(3)));
+    assert!(report.breaks.is_empty(), "{:?}", report.breaks);
+}
+
+#[tokio::test]
+async fn an_edited_removed_reordered_and_truncated_line_is_each_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path().join("a.jsonl"));
+    write(&settings, &["a.a", "b.b", "c.c", "d.d"]).await;
+    let good = text_lines(&settings.file);
+    assert_eq!(kinds(&settings.file), []);
+
+    let mut edited = good.clone();
+    edited[1] = edited[1].replace("alice", "malla");
+    put_lines(&settings.file, &edited);
+    assert_eq!(kinds(&settings.file), [BreakKind::Edited]);
+
+    put_lines(&settings.file, &[good[0].clone(), good[2].clone(), good[3].clone()]);
+    assert_eq!(kinds(&settings.file), [BreakKind::Removed]);
+
+    put_lines(
+        &settings.file,
+        &[good[0].clone(), good[2].clone(), good[1].clone(), good[3].clone()],
+    );
+    assert!(kinds(&settings.file).contains(&BreakKind::Reordered));
+
+    put_lines(&settings.file, &good[..3]);
+    assert_eq!(kinds(&settings.file), [BreakKind::Truncated]);
+
+    fs::write(
+        &settings.file,
+        fs::read(&settings.file).unwrap().split_last().unwrap().1,
+    )
+    .unwrap();
+    assert!(kinds(&settings.file).contains(&BreakKind::Truncated));
+
+    put_lines(&settings.file, &good);
+    assert_eq!(kinds(&settings.file), []);
+}
+
+#[tokio::test]
+async fn an_edit_with_a_hash_made_anew_shows_at_the_next_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path().join("a.jsonl"));
+    write(&settings, &["a.a", "b.b"]).await;
+    let mut lines = text_lines(&settings.file);
+    let mut forged = Vec::new();
+    super::seal(&event("z.z", "forged"), &super::Link::start(), &mut forged).unwrap();
+    lines[0] = String::from_utf8(forged).unwrap().trim_end().to_owned();
+    put_lines(&settings.file, &lines);
+    assert_eq!(kinds(&settings.file), [BreakKind::Edited]);
+}
+
+#[tokio::test]
+async fn a_torn_last_line_is_cut_and_the_chain_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path().join("a.jsonl"));
+    write(&settings, &["a.a"]).await;
+    let mut bytes = fs::read(&settings.file).unwrap();
+    bytes.extend_from_slice(b"{\"v\":1,\"seq\":2,\"ti");
+    fs::write(&settings.file, bytes).unwrap();
+    write(&settings, &["b.b"]).await;
+    assert_eq!(kinds(&settings.file), []);
+    let all = fs::read_to_string(&settings.file).unwrap();
+    assert!(all.contains("audit.torn") && all.contains("b.b"));
+}
+
+#[tokio::test]
+async fn a_cut_end_stays_visible_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path().join("a.jsonl"));
+    write(&settings, &["a.a", "b.b", "c.c"]).await;
+    put_lines(&settings.file, &text_lines(&settings.file)[..1]);
+    write(&settings, &["d.d"]).await;
+    assert_eq!(kinds(&settings.file), [BreakKind::Removed]);
+}
+
+#[tokio::test]
+async fn rotation_by_size_and_by_day_keeps_one_chain_over_packed_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path().join("a.jsonl"));
+    settings.rotate_size = 3000;
+    let audit = open(&settings);
+    for index in 0..12 {
+        let mut event = event("a.a", "x");
+        event.time = Timestamp::from_seconds(1_795_435_200 + if index < 6 { 0 } else { 86_400 });
+        audit.record(event).await.unwrap();
+    }
+    audit.close();
+    let files = with_rotated(&settings.file);
+    assert_eq!(files.len(), 4, "{files:?}");
+    let report = verify(&files).unwrap();
+    assert!(report.breaks.is_empty(), "{:?}", report.breaks);
+    assert_eq!(report.events, 12);
+    write(&settings, &["b.b"]).await;
+    assert_eq!(kinds(&settings.file), []);
+}
+
+#[tokio::test]
+async fn a_second_writer_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path().join("a.jsonl"));
+    let first = open(&settings);
+    let second = Audit::open(&settings, Arc::new(SystemClock));
+    assert!(matches!(second, Err(AuditError::InUse(_))));
+    first.close();
+    assert!(Audit::open(&settings, Arc::new(SystemClock)).is_ok());
+}
+
+#[tokio::test]
+async fn the_trail_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path().join("a.jsonl"));
+    write(&settings, &["a.a"]).await;
+    assert_eq!(
+        fs::metadata(&settings.file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[tokio::test]
+async fn a_thousand_events_at_once_are_all_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path().join("a.jsonl"));
+    let audit = Arc::new(open(&settings));
+    let tasks: Vec<_> = (0..1000)
+        .map(|_| {
+            let audit = audit.clone();
+            tokio::spawn(async move { audit.record(event("a.a", "x")).await })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(lines(&settings.file).unwrap().count(), 1000);
+    assert_eq!(kinds(&settings.file), []);
+    assert!(audit.healthy());
+}
