@@ -1,17 +1,20 @@
 //! Sessions: opened at sign-in, found by cookie, rechecked, closed, and never brought back.
-// API that the other floors code against; the sessions helper fills it in.
 
 pub mod cookie;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::domain::{Clock, Identity, Random, Secret, Timestamp};
-use crate::store::Store;
+use crate::store::vault::{Id, Record};
+use crate::store::{Sealer, Store, StoreError, Vault};
 
 #[derive(Debug, Error)]
 pub enum SessionError {
@@ -19,15 +22,27 @@ pub enum SessionError {
     Unavailable,
 }
 
+impl From<StoreError> for SessionError {
+    fn from(error: StoreError) -> Self {
+        tracing::debug!(%error, "sessions");
+        Self::Unavailable
+    }
+}
+
+type Result<T> = std::result::Result<T, SessionError>;
+
 /// A session as lists and requests see it; never holds the cookie's value.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Session {
-    /// Public id (hex), for lists, the trail and revoking. Reveals nothing of the cookie.
+    /// Public id (32 hex digits), for lists, the trail and revoking. Reveals nothing of the cookie.
     pub id: String,
     pub identity: Identity,
     pub created: Timestamp,
+    /// Written at most once a minute (or an eighth of the idle time-out).
     pub last_seen: Timestamp,
+    /// The absolute end; the idle one comes earlier.
     pub expires: Timestamp,
+    /// Where the sign-in came from.
     pub address: IpAddr,
     /// When the provider last confirmed the groups.
     pub checked: Timestamp,
@@ -36,15 +51,35 @@ pub struct Session {
     pub provider_state: Option<String>,
 }
 
+impl fmt::Debug for Session {
+    /// Without the provider's state, which holds tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Record for Session {
+    const KIND: &'static str = "session";
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
 pub struct Sessions {
-    _store: Arc<dyn Store>,
-    _clock: Arc<dyn Clock>,
-    _random: Arc<dyn Random>,
+    settings: Settings,
+    vault: Vault<Session>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
 }
 
 /// What sessions need from the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
+    /// The first seals, all open; at least one.
     pub secrets: Vec<[u8; 32]>,
     pub idle_timeout: Duration,
     pub absolute_timeout: Duration,
@@ -52,48 +87,203 @@ pub struct Settings {
     pub outage_grace: Duration,
 }
 
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("recheck", &self.recheck)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Sessions {
     pub fn new(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
-        let _ = settings;
+        let sealer = Sealer::new(&settings.secrets, Arc::clone(&random));
+        let vault = Vault::new(store, Arc::clone(&clock), sealer, settings.outage_grace);
         Self {
-            _store: store,
-            _clock: clock,
-            _random: random,
+            settings,
+            vault,
+            clock,
+            random,
         }
     }
 
     /// Opens a session under a fresh id. Gives the cookie's value (43 characters, base64url of 256 bits).
+    ///
+    /// # Errors
+    /// When the store is away: then there is no session.
     pub async fn open(
         &self,
-        _identity: Identity,
-        _address: IpAddr,
-        _provider_state: Option<String>,
-    ) -> Result<(Secret, Arc<Session>), SessionError> {
-        todo!()
+        identity: Identity,
+        address: IpAddr,
+        provider_state: Option<String>,
+    ) -> Result<(Secret, Arc<Session>)> {
+        let secret: [u8; 32] = self.random.bytes();
+        let id = Id::of(Session::KIND, &secret);
+        let now = self.clock.now();
+        let session = Session {
+            id: id.to_string(),
+            identity,
+            created: now,
+            last_seen: now,
+            expires: now.plus(self.settings.absolute_timeout),
+            address,
+            checked: now,
+            provider_state,
+        };
+        let ttl = self.ttl(&session, now);
+        let session = self.vault.put(id, session, ttl).await?;
+        Ok((Secret::new(URL_SAFE_NO_PAD.encode(secret)), session))
     }
 
     /// The session behind a cookie's value; `None` for anything that is not a live session.
-    pub async fn find(&self, _cookie: &str) -> Result<Option<Arc<Session>>, SessionError> {
-        todo!()
+    ///
+    /// # Errors
+    /// When the store is away and the session was not seen within the grace.
+    pub async fn find(&self, cookie: &str) -> Result<Option<Arc<Session>>> {
+        let Some(id) = id_of(cookie) else { return Ok(None) };
+        let Some(entry) = self.vault.find(id).await? else {
+            return Ok(None);
+        };
+        let (now, session) = (self.clock.now(), entry.record());
+        let last_seen = session.last_seen.max(entry.last_used());
+        if now >= session.expires || now.since(last_seen) >= self.settings.idle_timeout {
+            return Ok(None);
+        }
+        let interval = Duration::from_secs(60).min(self.settings.idle_timeout / 8);
+        entry.use_at(now);
+        if entry.take_turn(now, session.last_seen, interval) {
+            let seen = Session {
+                last_seen: now,
+                ..Session::clone(session)
+            };
+            let ttl = self.ttl(&seen, now);
+            // Lost to another writer or to an outage: the session is as good as before.
+            let _ = self.vault.replace(id, &entry, seen, ttl).await;
+        }
+        Ok(Some(Arc::clone(session)))
     }
 
     /// Ends the session of a cookie. Gives what it was.
-    pub async fn close(&self, _cookie: &str) -> Result<Option<Session>, SessionError> {
-        todo!()
+    ///
+    /// # Errors
+    /// When the store is away: then the session stands.
+    pub async fn close(&self, cookie: &str) -> Result<Option<Session>> {
+        match id_of(cookie) {
+            Some(id) => Ok(self.vault.remove(id).await?),
+            None => Ok(None),
+        }
     }
 
     /// Ends a session by its public id.
-    pub async fn revoke(&self, _id: &str) -> Result<Option<Session>, SessionError> {
-        todo!()
+    ///
+    /// # Errors
+    /// When the store is away: then the session stands.
+    pub async fn revoke(&self, id: &str) -> Result<Option<Session>> {
+        match Id::parse(id) {
+            Some(id) => Ok(self.vault.remove(id).await?),
+            None => Ok(None),
+        }
     }
 
     /// Ends all sessions of a user; what they were.
-    pub async fn revoke_user(&self, _provider: &str, _user: &str) -> Result<Vec<Session>, SessionError> {
-        todo!()
+    ///
+    /// # Errors
+    /// When the store is away: then some may stand.
+    pub async fn revoke_user(&self, provider: &str, user: &str) -> Result<Vec<Session>> {
+        let mut ended = Vec::new();
+        for (id, _) in self.vault.list(Some((provider, user))).await? {
+            ended.extend(self.vault.remove(id).await?);
+        }
+        Ok(ended)
     }
 
-    /// All live sessions, or those of one user.
-    pub async fn list(&self, _user: Option<(&str, &str)>) -> Result<Vec<Session>, SessionError> {
-        todo!()
+    /// All live sessions, or those of one user (provider, user); the newest first.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn list(&self, user: Option<(&str, &str)>) -> Result<Vec<Session>> {
+        let mut sessions: Vec<Session> = self
+            .vault
+            .list(user)
+            .await?
+            .into_iter()
+            .map(|(_, session)| session)
+            .collect();
+        sessions.sort_by_key(|session| std::cmp::Reverse(session.created));
+        Ok(sessions)
     }
+
+    /// Whether the provider should be asked again, in the background: a quarter before the groups grow too old.
+    pub fn due_for_recheck(&self, session: &Session) -> bool {
+        self.clock.now().since(session.checked) >= self.settings.recheck / 4 * 3
+    }
+
+    /// Whether the groups are too old to go by, so that the provider must be asked first.
+    pub fn overdue_for_recheck(&self, session: &Session) -> bool {
+        self.clock.now().since(session.checked) >= self.settings.recheck
+    }
+
+    /// The right to recheck a session, with the session as the store has it now (a refresh token that another replica
+    /// has rotated meanwhile is in it). `None`: another is at it, or it is done, or the session has ended.
+    /// It ends with `update`, with the session, or after 30 s: so long an unreachable provider is left alone.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn claim_recheck(&self, id: &str) -> Result<Option<Session>> {
+        let Some(id) = Id::parse(id) else { return Ok(None) };
+        if !self.vault.claim(id).await? {
+            return Ok(None);
+        }
+        let session = self
+            .vault
+            .read(id)
+            .await?
+            .filter(|session| self.due_for_recheck(session));
+        if session.is_none() {
+            self.vault.release(id).await?;
+        }
+        Ok(session)
+    }
+
+    /// Writes what the provider says now, on all replicas, and gives the claim back; false when the session has ended:
+    /// it is never brought back.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn update(&self, id: &str, identity: Identity, provider_state: Option<String>) -> Result<bool> {
+        let Some(id) = Id::parse(id) else { return Ok(false) };
+        let now = self.clock.now();
+        let wrote = self
+            .vault
+            .update(id, |was| {
+                let provider_state = provider_state.clone();
+                let session = Session {
+                    identity: identity.clone(),
+                    provider_state,
+                    checked: now,
+                    ..was
+                };
+                let ttl = self.ttl(&session, now);
+                (session, ttl)
+            })
+            .await?;
+        self.vault.release(id).await?;
+        Ok(wrote)
+    }
+
+    /// What is left of a session that nobody uses any more.
+    fn ttl(&self, session: &Session, now: Timestamp) -> Duration {
+        session
+            .last_seen
+            .plus(self.settings.idle_timeout)
+            .min(session.expires)
+            .since(now)
+    }
+}
+
+/// Exactly 32 bytes in exactly their one spelling (the decoder refuses stray bits), or no session's cookie.
+fn id_of(cookie: &str) -> Option<Id> {
+    let mut secret = [0; 32];
+    let length = URL_SAFE_NO_PAD.decode_slice(cookie, &mut secret).ok()?;
+    (length == secret.len()).then(|| Id::of(Session::KIND, &secret))
 }

@@ -1,1 +1,392 @@
 //! The store in Redis, shared by all replicas.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::io::tcp::TcpSettings;
+use redis::{Client, IntoConnectionInfo, RedisError, RedisResult, Script, TlsCertificates};
+use tokio::sync::broadcast;
+use tokio::task::AbortHandle;
+use tokio::time::{interval, sleep, timeout};
+
+use super::{ANNOUNCEMENTS_KEPT, BadStore, Result, Store, StoreError, indices};
+use crate::domain::{Clock, Secret};
+
+/// Everything of ours in a Redis that others may use too.
+const PREFIX: &str = "mlgate:";
+const CHANNEL: &str = "mlgate:announce";
+
+// A request makes at most two attempts to connect (with a pause of up to 100 ms between) and one command: 1.3 s.
+const CONNECT_LIMIT: Duration = Duration::from_millis(250);
+/// With TLS the system's roots are read at each connect.
+const TLS_CONNECT_LIMIT: Duration = Duration::from_millis(400);
+const RESPONSE_LIMIT: Duration = Duration::from_millis(400);
+/// No operation takes longer, whatever happens below.
+const OPERATION_LIMIT: Duration = Duration::from_millis(1500);
+/// After a failure others fail at once for this long, while one at a time tries again: an outage costs one request
+/// the wait, not each of them.
+const REST: Duration = Duration::from_millis(500);
+/// How long announcements may have stopped before we notice; with `REST` well inside the 5 s for coming back.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A silent network (no RST) ends a connection after this, or the kernel would go on resending for many minutes.
+const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(2);
+/// Values read in one command while listing.
+const PAGE: usize = 500;
+
+/// Writes the member's end into each index (KEYS[2..]), and drops what has ended there. Redis' own clock, for replicas' differ.
+const INDEX: &str = r"
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 2, #KEYS do
+  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
+  redis.call('ZADD', KEYS[i], now + tonumber(ARGV[2]), ARGV[3])
+  if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
+end
+return 1";
+
+/// ARGV: value, ttl in ms, member.
+static PUT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&format!("redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]){INDEX}")));
+
+/// ARGV: value, ttl in ms, member, what the value that stands must begin with.
+static REPLACE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(&format!(
+        r"
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if #ARGV[4] > 0 and redis.call('GETRANGE', KEYS[1], 0, #ARGV[4] - 1) ~= ARGV[4] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]){INDEX}"
+    ))
+});
+
+/// ARGV: member, channel. Announced even where nothing stood: a cache may still hold what has just ended.
+static DELETE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local stood = redis.call('DEL', KEYS[1])
+for i = 2, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
+redis.call('PUBLISH', ARGV[2], ARGV[1])
+return stood",
+    )
+});
+
+/// ARGV: window in ms. A counter without an end (left by an operator's hand) gets one.
+static COUNT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local count = redis.call('INCR', KEYS[1])
+if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+return {count, redis.call('PTTL', KEYS[1])}",
+    )
+});
+
+static UNCOUNT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "if tonumber(redis.call('GET', KEYS[1]) or '0') > 0 then return redis.call('DECR', KEYS[1]) end return 0",
+    )
+});
+
+/// ARGV: none. Members that have not ended.
+static LIST: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local time = redis.call('TIME')
+return redis.call('ZRANGEBYSCORE', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000), '+inf')",
+    )
+});
+
+pub struct RedisStore {
+    manager: ConnectionManager,
+    clock: Arc<dyn Clock>,
+    /// Until when nobody but one tries; microseconds, zero when all is well.
+    rest_until: AtomicI64,
+    announcements: broadcast::Sender<String>,
+    listener: AbortHandle,
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+impl RedisStore {
+    /// Begins to connect, and comes back without waiting for it.
+    ///
+    /// # Errors
+    /// When the URL or the CA file can never work.
+    pub fn connect(
+        url: &Secret,
+        ca_file: Option<&Path>,
+        clock: Arc<dyn Clock>,
+    ) -> std::result::Result<Arc<Self>, BadStore> {
+        let client = client(url, ca_file)?;
+        let tls = url.expose().starts_with("rediss:");
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_connection_timeout(Some(if tls { TLS_CONNECT_LIMIT } else { CONNECT_LIMIT }))
+            .set_response_timeout(Some(RESPONSE_LIMIT));
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)
+            .map_err(|error| BadStore(error.to_string()))?;
+        let announcements = broadcast::Sender::new(ANNOUNCEMENTS_KEPT);
+        let listener = tokio::spawn(listen(client, announcements.clone())).abort_handle();
+        let store = Arc::new(Self {
+            manager,
+            clock,
+            rest_until: AtomicI64::new(0),
+            announcements,
+            listener,
+        });
+        // The first command makes the connection: here, so that it lives in this runtime and not in a request's.
+        let first = Arc::clone(&store);
+        tokio::spawn(async move {
+            if let Err(error) = first.ping().await {
+                tracing::warn!(%error, "the gateway starts without its store");
+            }
+        });
+        Ok(store)
+    }
+
+    /// Runs one command, bounded in time, and remembers whether Redis is there.
+    async fn ask<T>(&self, work: impl Future<Output = RedisResult<T>>) -> Result<T> {
+        self.may_try()?;
+        match timeout(OPERATION_LIMIT, work).await {
+            Ok(Ok(answer)) => {
+                self.rest_until.store(0, Ordering::Relaxed);
+                Ok(answer)
+            }
+            Ok(Err(error)) => {
+                if is_away(&error) {
+                    self.rest();
+                }
+                Err(StoreError::Unavailable(error.to_string()))
+            }
+            Err(_) => {
+                self.rest();
+                Err(StoreError::Unavailable("no answer in time".into()))
+            }
+        }
+    }
+
+    fn may_try(&self) -> Result<()> {
+        let until = self.rest_until.load(Ordering::Relaxed);
+        let now = self.clock.now();
+        if until == 0 {
+            return Ok(());
+        }
+        let mine = now.micros() >= until
+            && self
+                .rest_until
+                .compare_exchange(until, now.plus(REST).micros(), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        mine.then_some(())
+            .ok_or_else(|| StoreError::Unavailable("it did not answer a moment ago".into()))
+    }
+
+    fn rest(&self) {
+        self.rest_until
+            .store(self.clock.now().plus(REST).micros(), Ordering::Relaxed);
+    }
+}
+
+fn client(url: &Secret, ca_file: Option<&Path>) -> std::result::Result<Client, BadStore> {
+    let bad = |error: RedisError| BadStore(error.to_string());
+    let mut tcp = TcpSettings::default().set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    {
+        tcp = tcp.set_user_timeout(UNACKNOWLEDGED_LIMIT);
+    }
+    if url.expose().contains('#') {
+        return Err(BadStore(
+            "the URL must not have a fragment; certificates are always checked".into(),
+        ));
+    }
+    let info = url.expose().into_connection_info().map_err(bad)?.set_tcp_settings(tcp);
+    let Some(file) = ca_file else {
+        return Client::open(info).map_err(bad);
+    };
+    let root_cert =
+        std::fs::read(file).map_err(|error| BadStore(format!("the CA file {}: {error}", file.display())))?;
+    Client::build_with_tls(
+        info,
+        TlsCertificates {
+            client_tls: None,
+            root_cert: Some(root_cert),
+        },
+    )
+    .map_err(bad)
+}
+
+/// Whether Redis is away, rather than there and saying no.
+fn is_away(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()
+}
+
+/// Passes on what is announced, for as long as the store lives.
+async fn listen(client: Client, readers: broadcast::Sender<String>) {
+    loop {
+        let ended = listen_once(&client, &readers).await;
+        tracing::warn!(error = ?ended.err(), "announcements between replicas have stopped; trying again");
+        sleep(REST).await;
+    }
+}
+
+/// One connection's life. Readers are told first to forget everything, for they may have missed something before it.
+async fn listen_once(client: &Client, readers: &broadcast::Sender<String>) -> Result<()> {
+    let (mut sink, mut messages) = within_limit(client.get_async_pubsub()).await?.split();
+    within_limit(sink.subscribe(CHANNEL)).await?;
+    let _ = readers.send(String::new());
+    let mut heartbeat = interval(HEARTBEAT);
+    loop {
+        tokio::select! {
+            message = messages.next() => match message {
+                // What is no text is none of ours.
+                Some(message) => if let Ok(key) = message.get_payload::<String>() {
+                    let _ = readers.send(key);
+                },
+                None => return Ok(()),
+            },
+            _ = heartbeat.tick() => within_limit(sink.ping::<redis::Value>()).await.map(drop)?,
+        }
+    }
+}
+
+async fn within_limit<T>(work: impl Future<Output = RedisResult<T>>) -> Result<T> {
+    match timeout(OPERATION_LIMIT, work).await {
+        Ok(answer) => answer.map_err(|error| StoreError::Unavailable(error.to_string())),
+        Err(_) => Err(StoreError::Unavailable("no answer in time".into())),
+    }
+}
+
+fn full(key: &str) -> String {
+    format!("{PREFIX}{key}")
+}
+
+fn index(owner: &str) -> String {
+    format!("{PREFIX}owner:{owner}")
+}
+
+/// Redis knows no life of zero milliseconds.
+fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis())
+        .unwrap_or(u64::MAX >> 12)
+        .clamp(1, u64::MAX >> 12)
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        let mut redis = self.manager.clone();
+        self.ask(redis::cmd("GET").arg(full(key)).query_async(&mut redis)).await
+    }
+
+    async fn put(&self, key: &str, value: &[u8], ttl: Duration, owner: Option<&str>) -> Result<()> {
+        let mut redis = self.manager.clone();
+        let mut put = PUT.key(full(key));
+        for owner in owner.into_iter().flat_map(indices) {
+            put.key(index(owner));
+        }
+        put.arg(value).arg(millis(ttl)).arg(key);
+        self.ask(put.invoke_async(&mut redis)).await
+    }
+
+    async fn put_new(&self, key: &str, value: &[u8], ttl: Duration) -> Result<bool> {
+        let mut redis = self.manager.clone();
+        let mut set = redis::cmd("SET");
+        set.arg(full(key)).arg(value).arg("NX").arg("PX").arg(millis(ttl));
+        let wrote: Option<String> = self.ask(set.query_async(&mut redis)).await?;
+        Ok(wrote.is_some())
+    }
+
+    async fn replace(&self, key: &str, was: &[u8], value: &[u8], ttl: Duration, owner: Option<&str>) -> Result<bool> {
+        let mut redis = self.manager.clone();
+        let mut replace = REPLACE.key(full(key));
+        for owner in owner.into_iter().flat_map(indices) {
+            replace.key(index(owner));
+        }
+        replace.arg(value).arg(millis(ttl)).arg(key).arg(was);
+        self.ask(replace.invoke_async(&mut redis)).await
+    }
+
+    async fn take(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        let mut redis = self.manager.clone();
+        self.ask(redis::cmd("GETDEL").arg(full(key)).query_async(&mut redis))
+            .await
+    }
+
+    async fn delete(&self, key: &str, owner: Option<&str>) -> Result<bool> {
+        let mut redis = self.manager.clone();
+        let mut delete = DELETE.key(full(key));
+        for owner in owner.into_iter().flat_map(indices) {
+            delete.key(index(owner));
+        }
+        delete.arg(key).arg(CHANNEL);
+        let stood = self.ask(delete.invoke_async(&mut redis)).await?;
+        // Here at once; the other replicas, and this one again, hear it from Redis.
+        let _ = self.announcements.send(key.to_owned());
+        Ok(stood)
+    }
+
+    async fn list(&self, owner: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut redis = self.manager.clone();
+        let keys: Vec<String> = self.ask(LIST.key(index(owner)).invoke_async(&mut redis)).await?;
+        let mut entries = Vec::with_capacity(keys.len());
+        for page in keys.chunks(PAGE) {
+            let mut get = redis::cmd("MGET");
+            for key in page {
+                get.arg(full(key));
+            }
+            let values: Vec<Option<Vec<u8>>> = self.ask(get.query_async(&mut redis)).await?;
+            entries.extend(
+                page.iter()
+                    .zip(values)
+                    .filter_map(|(key, value)| Some((key.clone(), value?))),
+            );
+        }
+        Ok(entries)
+    }
+
+    async fn count(&self, key: &str, window: Duration) -> Result<(u64, Duration)> {
+        let mut redis = self.manager.clone();
+        let (count, left): (u64, u64) = self
+            .ask(COUNT.key(full(key)).arg(millis(window)).invoke_async(&mut redis))
+            .await?;
+        Ok((count, Duration::from_millis(left)))
+    }
+
+    async fn uncount(&self, key: &str) -> Result<()> {
+        let mut redis = self.manager.clone();
+        self.ask(UNCOUNT.key(full(key)).invoke_async::<i64>(&mut redis))
+            .await
+            .map(drop)
+    }
+
+    async fn announce(&self, key: &str) -> Result<()> {
+        let mut redis = self.manager.clone();
+        let _ = self.announcements.send(key.to_owned());
+        self.ask(
+            redis::cmd("PUBLISH")
+                .arg(CHANNEL)
+                .arg(key)
+                .query_async::<i64>(&mut redis),
+        )
+        .await
+        .map(drop)
+    }
+
+    fn announcements(&self) -> broadcast::Receiver<String> {
+        self.announcements.subscribe()
+    }
+
+    async fn ping(&self) -> Result<()> {
+        let mut redis = self.manager.clone();
+        self.ask(redis::cmd("PING").query_async::<redis::Value>(&mut redis))
+            .await
+            .map(drop)
+    }
+}
