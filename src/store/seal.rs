@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::digest::{Context, SHA256};
 use ring::hkdf::{HKDF_SHA256, Prk, Salt};
 
 use crate::domain::Random;
@@ -87,6 +88,18 @@ impl Sealer {
 /// The bytes of a sealed value that no other sealing shares; what `Store::replace` compares.
 pub fn stamp(sealed: &[u8]) -> &[u8] {
     &sealed[..sealed.len().min(STAMP_LEN)]
+}
+
+/// SHA-256 of length-prefixed fields under a domain of its own: what a key in the store shows instead of a name.
+pub fn digest(domain: &str, fields: &[&[u8]]) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for field in std::iter::once(domain.as_bytes()).chain(fields.iter().copied()) {
+        context.update(&(field.len() as u64).to_be_bytes());
+        context.update(field);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
 }
 
 /// Length-prefixed, so that no byte can move from one field to the next.

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use ring::digest::{Context, SHA256};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::TryRecvError;
 
-use super::seal::{STAMP_LEN, Sealer, stamp};
+use super::seal::{STAMP_LEN, Sealer, digest, stamp};
 use super::{Result, Store};
 use crate::domain::{Clock, Identity, Timestamp};
 
@@ -58,18 +57,6 @@ impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
     }
-}
-
-/// SHA-256 of length-prefixed fields under a domain of its own.
-fn digest(domain: &str, fields: &[&[u8]]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    for field in std::iter::once(domain.as_bytes()).chain(fields.iter().copied()) {
-        context.update(&(field.len() as u64).to_be_bytes());
-        context.update(field);
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    digest
 }
 
 /// A record as it was last read, shared by all requests that use it.
