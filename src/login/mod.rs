@@ -1,2 +1,409 @@
+//! How someone gets in and out again: every way ends in the same place, with a fresh session and one event in the trail.
 
-pub mod throttle;
+mod account;
+mod attempt;
+mod diary;
+mod return_to;
+mod throttle;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::audit::{Actor, Audit, Outcome};
+use crate::config::Config;
+use crate::domain::{Clock, Random, Reason, ReasonCode, Secret};
+use crate::providers::{PasswordProvider, ProviderError, RedirectProvider, Vouched};
+use crate::sessions::{Session, SessionError, Sessions};
+use crate::store::{Sealer, Store, StoreError};
+use crate::tokens::Tokens;
+
+use attempt::{Attempt, Attempts};
+use diary::{Diary, actor_of};
+
+pub use account::Account;
+pub use attempt::Browser;
+pub use diary::TrailAway;
+pub use return_to::{ReturnPaths, ReturnTo};
+pub use throttle::{Throttle, Throttled};
+
+/// Longer names and passwords are nobody's; argon2 never sees them. Bytes.
+const LONGEST_NAME: usize = 256;
+const LONGEST_PASSWORD: usize = 1024;
+
+/// One way in, as the configuration names it.
+pub struct Provider {
+    pub id: String,
+    pub label: String,
+    pub way: Way,
+}
+
+pub enum Way {
+    Password(Arc<dyn PasswordProvider>),
+    Redirect(Arc<dyn RedirectProvider>),
+}
+
+/// Who is at the door: what a request shows besides what it asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Visitor<'a> {
+    pub address: IpAddr,
+    pub request_id: Option<&'a str>,
+    /// The session cookie's value, whatever it is worth.
+    pub session: Option<&'a str>,
+    pub browser: Option<&'a Browser>,
+}
+
+/// The first step at a provider.
+#[derive(Debug)]
+pub enum Begun {
+    /// Ask for user name and password.
+    Form,
+    /// Send the browser there, bound by this id.
+    Redirect { url: String, browser: Browser },
+}
+
+#[derive(Debug)]
+pub struct SignedIn {
+    /// The session cookie's value.
+    pub cookie: Secret,
+    pub session: Arc<Session>,
+    pub return_to: ReturnTo,
+}
+
+/// Why nobody was signed in.
+#[derive(Debug)]
+pub enum NotSignedIn {
+    UnknownProvider,
+    /// Wrong user or wrong password; told apart nowhere.
+    BadPassword,
+    /// Guessed too often; try again after this.
+    TooManyAttempts(Duration),
+    /// The provider vouched for nobody whom we let in.
+    Refused(Reason),
+    /// No such attempt of this browser: too old, used already, or never begun here.
+    StaleAttempt,
+    ProviderAway,
+    StoreAway,
+    TrailAway,
+}
+
+impl From<StoreError> for NotSignedIn {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "sign-in");
+        Self::StoreAway
+    }
+}
+
+impl From<SessionError> for NotSignedIn {
+    fn from(error: SessionError) -> Self {
+        tracing::warn!(%error, "sign-in");
+        Self::StoreAway
+    }
+}
+
+impl From<TrailAway> for NotSignedIn {
+    fn from(_: TrailAway) -> Self {
+        Self::TrailAway
+    }
+}
+
+/// The parts that signing in needs.
+pub struct Parts {
+    pub providers: Vec<Provider>,
+    pub sessions: Arc<Sessions>,
+    pub tokens: Arc<Tokens>,
+    pub store: Arc<dyn Store>,
+    pub sealer: Arc<Sealer>,
+    pub audit: Arc<Audit>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+}
+
+pub struct Login {
+    providers: Vec<Provider>,
+    sessions: Arc<Sessions>,
+    attempts: Attempts,
+    throttle: Throttle,
+    account: Account,
+    diary: Diary,
+    returns: ReturnPaths,
+    /// `public_url` without a trailing slash: absolute URLs come from the configuration alone, never from a request.
+    site: String,
+}
+
+impl Login {
+    pub fn new(config: &Config, parts: Parts) -> Self {
+        let diary = Diary {
+            audit: parts.audit.clone(),
+            on_failure: config.audit.on_failure,
+            clock: parts.clock.clone(),
+            random: parts.random.clone(),
+        };
+        Self {
+            account: Account::new(&parts, diary.clone()),
+            diary,
+            providers: parts.providers,
+            sessions: parts.sessions,
+            throttle: Throttle::new(parts.store.clone(), config.limits.login_attempts),
+            attempts: Attempts::new(parts.store, parts.sealer),
+            returns: ReturnPaths::new(config),
+            site: config.public_url.as_str().trim_end_matches('/').to_owned(),
+        }
+    }
+
+    /// All ways in, in the order of the configuration.
+    pub fn choices(&self) -> &[Provider] {
+        &self.providers
+    }
+
+    pub fn provider(&self, id: &str) -> Option<&Provider> {
+        self.providers.iter().find(|provider| provider.id == id)
+    }
+
+    /// A person's own sessions and tokens.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    pub fn return_to(&self, asked: &str) -> ReturnTo {
+        self.returns.choose(asked)
+    }
+
+    /// An id for a browser that has none yet.
+    pub fn new_browser(&self) -> Browser {
+        Browser::new(&*self.diary.random)
+    }
+
+    /// # Errors
+    /// When there is no such provider, or it or the store cannot be reached.
+    pub async fn begin(&self, provider: &str, return_to: ReturnTo, visitor: Visitor<'_>) -> Result<Begun, NotSignedIn> {
+        let provider = self.provider(provider).ok_or(NotSignedIn::UnknownProvider)?;
+        let Way::Redirect(way) = &provider.way else {
+            return Ok(Begun::Form);
+        };
+        let departure = match way.begin(&self.callback(&provider.id)).await {
+            Ok(departure) => departure,
+            Err(error) => return Err(self.refuse(&provider.id, None, error, visitor).await),
+        };
+        let browser = visitor.browser.cloned().unwrap_or_else(|| self.new_browser());
+        let attempt = Attempt {
+            memory: departure.memory,
+            return_to,
+        };
+        self.attempts
+            .keep(&provider.id, &browser, &departure.state, &attempt)
+            .await?;
+        Ok(Begun::Redirect {
+            url: departure.url,
+            browser,
+        })
+    }
+
+    /// The browser is back from a provider; `query` is the callback's decoded parameters, in order, duplicates included.
+    ///
+    /// # Errors
+    /// When the attempt is not this browser's, or the provider's answer does not hold.
+    pub async fn complete(
+        &self,
+        provider: &str,
+        query: &[(String, String)],
+        visitor: Visitor<'_>,
+    ) -> Result<SignedIn, NotSignedIn> {
+        let provider = self.provider(provider).ok_or(NotSignedIn::UnknownProvider)?;
+        let Way::Redirect(way) = &provider.way else {
+            return Err(NotSignedIn::UnknownProvider);
+        };
+        let mut states = query.iter().filter(|(name, _)| name == "state");
+        let (Some((_, state)), None, Some(browser)) = (states.next(), states.next(), visitor.browser) else {
+            let error = ProviderError::BadAttempt("no state, several, or no login cookie".to_owned());
+            return Err(self.refuse(&provider.id, None, error, visitor).await);
+        };
+        let Some(attempt) = self.attempts.take(&provider.id, browser, state).await? else {
+            let error = ProviderError::BadAttempt("unknown, used or old state".to_owned());
+            return Err(self.refuse(&provider.id, None, error, visitor).await);
+        };
+        match way.complete(&self.callback(&provider.id), &attempt.memory, query).await {
+            Ok(vouched) => self.open(vouched, attempt.return_to, visitor).await,
+            Err(error) => Err(self.refuse(&provider.id, None, error, visitor).await),
+        }
+    }
+
+    /// A user name and a password, for a provider that takes them.
+    ///
+    /// # Errors
+    /// When they are wrong, were wrong too often, or the account may not come in.
+    pub async fn password(
+        &self,
+        provider: &str,
+        user: &str,
+        password: &Secret,
+        return_to: ReturnTo,
+        visitor: Visitor<'_>,
+    ) -> Result<SignedIn, NotSignedIn> {
+        let provider = self.provider(provider).ok_or(NotSignedIn::UnknownProvider)?;
+        let Way::Password(way) = &provider.way else {
+            return Err(NotSignedIn::UnknownProvider);
+        };
+        if user.len() > LONGEST_NAME || password.expose().len() > LONGEST_PASSWORD {
+            return Err(self
+                .refuse(&provider.id, None, ProviderError::BadPassword, visitor)
+                .await);
+        }
+        let canonical = way.canonical(user);
+        if let Err(throttled) = self.throttle.admit(visitor.address, &provider.id, &canonical).await {
+            return Err(self.slow_down(&provider.id, canonical, throttled, visitor).await);
+        }
+        let vouched = match password.is_empty() {
+            true => Err(ProviderError::BadPassword),
+            false => way.sign_in(user, password).await,
+        };
+        match vouched {
+            Ok(vouched) => {
+                self.throttle.succeeded(visitor.address, &provider.id, &canonical).await;
+                self.open(vouched, return_to, visitor).await
+            }
+            Err(error) => Err(self.refuse(&provider.id, Some(canonical), error, visitor).await),
+        }
+    }
+
+    /// Where every flow ends. The session that the browser may have had ends here: its id was known before, to whomever.
+    async fn open(&self, vouched: Vouched, return_to: ReturnTo, visitor: Visitor<'_>) -> Result<SignedIn, NotSignedIn> {
+        if let Some(before) = visitor.session {
+            self.end(before, visitor).await?;
+        }
+        let (cookie, session) = self
+            .sessions
+            .open(vouched.identity, visitor.address, vouched.state)
+            .await?;
+        let reason = Reason::new(ReasonCode::Granted, "Signed in.");
+        let actor = actor_of(&session, visitor);
+        if let Err(away) = self
+            .diary
+            .note("session.start", actor, Outcome::Allowed, &reason, visitor)
+            .await
+        {
+            self.sessions.revoke(&session.id).await?;
+            return Err(away.into());
+        }
+        Ok(SignedIn {
+            cookie,
+            session,
+            return_to,
+        })
+    }
+
+    /// Ends the session behind a cookie; where the provider wants the browser to end its own, gives that URL.
+    ///
+    /// # Errors
+    /// When the store or the trail cannot be reached.
+    pub async fn logout(&self, visitor: Visitor<'_>) -> Result<Option<String>, NotSignedIn> {
+        let Some(cookie) = visitor.session else { return Ok(None) };
+        let Some(session) = self.end(cookie, visitor).await? else {
+            return Ok(None);
+        };
+        let Some(Provider {
+            way: Way::Redirect(way),
+            ..
+        }) = self.provider(&session.identity.provider)
+        else {
+            return Ok(None);
+        };
+        Ok(way
+            .logout_url(
+                session.provider_state.as_deref(),
+                &format!("{}/auth/signed-out", self.site),
+            )
+            .await)
+    }
+
+    async fn end(&self, cookie: &str, visitor: Visitor<'_>) -> Result<Option<Session>, NotSignedIn> {
+        let Some(session) = self.sessions.close(cookie).await? else {
+            return Ok(None);
+        };
+        let reason = Reason::new(ReasonCode::Requested, "Signed out.");
+        self.diary
+            .note(
+                "session.end",
+                actor_of(&session, visitor),
+                Outcome::Allowed,
+                &reason,
+                visitor,
+            )
+            .await?;
+        Ok(Some(session))
+    }
+
+    /// Records a failure and says what the person may know of it.
+    async fn refuse(
+        &self,
+        provider: &str,
+        user: Option<String>,
+        error: ProviderError,
+        visitor: Visitor<'_>,
+    ) -> NotSignedIn {
+        tracing::warn!(provider, %error, "sign-in refused");
+        let (code, outcome, told) = match &error {
+            ProviderError::BadPassword => (ReasonCode::BadPassword, Outcome::Refused, NotSignedIn::BadPassword),
+            ProviderError::AccountRefused(text) => {
+                let reason = Reason::new(
+                    ReasonCode::AccountRefused,
+                    format!("This account may not come in: {text}."),
+                );
+                (
+                    ReasonCode::AccountRefused,
+                    Outcome::Refused,
+                    NotSignedIn::Refused(reason),
+                )
+            }
+            ProviderError::Refused(_) => {
+                // The person can do nothing with the cause, and an attacker could.
+                let text = "The sign-in service's answer did not pass the gateway's checks.";
+                let reason = Reason::new(ReasonCode::ProviderRefused, text);
+                (
+                    ReasonCode::ProviderRefused,
+                    Outcome::Refused,
+                    NotSignedIn::Refused(reason),
+                )
+            }
+            ProviderError::BadAttempt(_) => (ReasonCode::Malformed, Outcome::Refused, NotSignedIn::StaleAttempt),
+            ProviderError::Unavailable(_) => (ReasonCode::Unavailable, Outcome::Failed, NotSignedIn::ProviderAway),
+        };
+        let reason = Reason::new(code, error.to_string());
+        self.note_refusal(provider, user, outcome, &reason, visitor)
+            .await
+            .map_or_else(NotSignedIn::from, |()| told)
+    }
+
+    async fn slow_down(&self, provider: &str, user: String, throttled: Throttled, visitor: Visitor<'_>) -> NotSignedIn {
+        let wait = match throttled {
+            Throttled::Wait(wait) => wait,
+            Throttled::StoreAway(error) => return error.into(),
+        };
+        let reason = Reason::new(ReasonCode::RateLimited, "Too many sign-in attempts.");
+        let noted = self
+            .note_refusal(provider, Some(user), Outcome::Refused, &reason, visitor)
+            .await;
+        noted.map_or_else(NotSignedIn::from, |()| NotSignedIn::TooManyAttempts(wait))
+    }
+
+    async fn note_refusal(
+        &self,
+        provider: &str,
+        user: Option<String>,
+        outcome: Outcome,
+        reason: &Reason,
+        visitor: Visitor<'_>,
+    ) -> Result<(), TrailAway> {
+        let actor = Actor {
+            provider: Some(provider.to_owned()),
+            user,
+            address: Some(visitor.address.to_string()),
+            ..Actor::default()
+        };
+        self.diary.note("login.refused", actor, outcome, reason, visitor).await
+    }
+
+    fn callback(&self, provider: &str) -> String {
+        format!("{}/auth/callback/{provider}", self.site)
+    }
+}

@@ -1,8 +1,44 @@
 //! The files that the pages need: embedded, named by their content, so that browsers may keep them for good.
 
+use actix_web::{HttpResponse, web};
 use sha2::{Digest, Sha256};
 
 use crate::config;
+
+use super::front::Here;
+use super::pages::Fault;
+
+pub fn configure(config: &mut web::ServiceConfig) {
+    config.service(
+        web::resource("/auth/assets/{hash}/{name}")
+            .route(web::get().to(serve))
+            .route(web::head().to(serve)),
+    );
+}
+
+async fn serve(here: Here, path: web::Path<(String, String)>) -> HttpResponse {
+    let (hash, name) = path.as_ref();
+    let Some(asset) = here.pages().asset(hash, name) else {
+        return here
+            .trouble(
+                404,
+                "This file is of another version of the gateway.",
+                Fault::Request,
+                None,
+            )
+            .into();
+    };
+    HttpResponse::Ok()
+        .insert_header(("content-type", asset.content_type))
+        .insert_header(("cache-control", "public, max-age=31536000, immutable"))
+        .insert_header(("x-content-type-options", "nosniff"))
+        // An image that is opened by itself is a page of this site: an operator's logo must not run anything.
+        .insert_header((
+            "content-security-policy",
+            "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+        ))
+        .body(asset.content.clone())
+}
 
 /// An operator's logo beyond this is a mistake.
 const LOGO_LIMIT: u64 = 1024 * 1024;

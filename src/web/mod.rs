@@ -1,3 +1,8 @@
+pub mod account;
 pub mod assets;
+pub mod callback;
 pub mod csrf;
+pub mod front;
+pub mod login;
+pub mod logout;
 pub mod pages;

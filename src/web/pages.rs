@@ -103,15 +103,15 @@ pub struct Pages {
 }
 
 pub(super) struct Site {
-    base: String,
-    home: String,
+    pub(super) base: String,
+    pub(super) home: String,
     pub(super) operator: String,
-    notice: Option<Vec<String>>,
-    icon: String,
-    style: String,
-    script: String,
-    theme: Option<String>,
-    logo: Option<String>,
+    pub(super) notice: Option<Vec<String>>,
+    pub(super) icon: String,
+    pub(super) style: String,
+    pub(super) script: String,
+    pub(super) theme: Option<String>,
+    pub(super) logo: Option<String>,
 }
 
 impl Pages {

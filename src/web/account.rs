@@ -1,0 +1,293 @@
+//! `/auth/account`: who I am, what I may do, my sessions and tokens, and how to set up a client.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, web};
+use askama::Template;
+
+use crate::config::{self, Config, Grant};
+use crate::domain::{Identity, Kind, Timestamp};
+use crate::login::NotSignedIn;
+use crate::policy::Policy;
+use crate::sessions::Session;
+use crate::tokens::Token;
+
+use super::csrf::{Binding, Provenance};
+use super::front::{FORM_LIMIT, Fields, Here, form};
+use super::pages::{Fault, Page, Site};
+
+pub fn configure(config: &mut web::ServiceConfig) {
+    let limit = || web::PayloadConfig::new(FORM_LIMIT);
+    config
+        .service(
+            web::resource("/auth/account")
+                .route(web::get().to(show))
+                .route(web::head().to(show)),
+        )
+        .service(
+            web::resource("/auth/account/sessions/revoke")
+                .app_data(limit())
+                .route(web::post().to(end_session)),
+        )
+        .service(
+            web::resource("/auth/account/tokens/revoke")
+                .app_data(limit())
+                .route(web::post().to(revoke_token)),
+        );
+}
+
+async fn show(here: Here) -> HttpResponse {
+    let session = match here.session().await {
+        Ok(Some(session)) => session,
+        Ok(None) => return sign_in_first(&here),
+        Err(why) => return here.not_signed_in(&why, "").into(),
+    };
+    match account_page(&here, &session).await {
+        Ok(page) => page.into(),
+        Err(why) => here.not_signed_in(&why, "").into(),
+    }
+}
+
+async fn end_session(here: Here, body: web::Bytes) -> HttpResponse {
+    let (me, fields) = match signed_form(&here, &body).await {
+        Ok(signed) => signed,
+        Err(refused) => return refused,
+    };
+    let id = fields.one("id").unwrap_or_default();
+    let done = here.login().account().end_session(&me, id, here.visitor()).await;
+    back(&here, done, "session")
+}
+
+async fn revoke_token(here: Here, body: web::Bytes) -> HttpResponse {
+    let (me, fields) = match signed_form(&here, &body).await {
+        Ok(signed) => signed,
+        Err(refused) => return refused,
+    };
+    let id = fields.one("id").unwrap_or_default();
+    let done = here.login().account().revoke_token(&me, id, here.visitor()).await;
+    back(&here, done, "token")
+}
+
+/// The one door of all forms here: from this site, signed in, and with the session's own token.
+async fn signed_form(here: &Here, body: &[u8]) -> Result<(Arc<Session>, Fields), HttpResponse> {
+    if here.provenance() != Provenance::SameOrigin {
+        return Err(here
+            .trouble(403, "This form was sent from another site.", Fault::Request, BACK)
+            .into());
+    }
+    let session = match here.session().await {
+        Ok(Some(session)) => session,
+        Ok(None) => return Err(sign_in_first(here)),
+        Err(why) => return Err(here.not_signed_in(&why, "").into()),
+    };
+    let Some(fields) = form(here.headers(), body) else {
+        return Err(here
+            .trouble(400, "This is not the form of a page of ours.", Fault::Request, BACK)
+            .into());
+    };
+    if !here.pages().csrf().accepts(
+        Binding::Session(&session.id),
+        fields.one("csrf_token").unwrap_or_default(),
+    ) {
+        let text = "This form was not valid any more. Go back, reload the page and try again.";
+        return Err(here.trouble(403, text, Fault::Request, BACK).into());
+    }
+    Ok((session, fields))
+}
+
+const BACK: Option<(&str, &str)> = Some(("/auth/account", "Back to your account"));
+
+fn sign_in_first(here: &Here) -> HttpResponse {
+    let account = here.pages().path("/auth/account");
+    here.see_other(&here.pages().path_with_rd("/auth/login", &account))
+}
+
+fn back(here: &Here, done: Result<bool, NotSignedIn>, what: &str) -> HttpResponse {
+    match done {
+        Ok(true) => here.see_other(&here.pages().path(&format!("/auth/account?done={what}"))),
+        Ok(false) => here
+            .trouble(404, &format!("You have no such {what}."), Fault::Request, BACK)
+            .into(),
+        Err(why) => here.not_signed_in(&why, "").into(),
+    }
+}
+
+async fn account_page(here: &Here, session: &Session) -> Result<Page, NotSignedIn> {
+    let me = &session.identity;
+    let (config, pages) = (&here.front().config, here.pages());
+    let sessions = here.login().account().sessions(me).await?;
+    let tokens = here.login().account().tokens(me).await?;
+    let label = here
+        .login()
+        .provider(&me.provider)
+        .map_or(me.provider.as_str(), |provider| &provider.label);
+    let page = AccountPage {
+        site: pages.site(),
+        who: me.display_name.as_deref().unwrap_or(&me.user),
+        user: &me.user,
+        provider: &me.provider,
+        label,
+        email: me.email.as_deref(),
+        groups: me.groups.join(", "),
+        upstreams: rights(config, &here.front().policy, me),
+        sessions: sessions.iter().map(|other| SessionRow::new(other, session)).collect(),
+        tokens: tokens.iter().map(TokenRow::new).collect(),
+        done: match here.query().one("done") {
+            Some("session") => Some("The session has ended."),
+            Some("token") => Some("The token is revoked."),
+            _ => None,
+        },
+        csrf_token: pages.csrf().token(Binding::Session(&session.id)),
+        home: pages.home(),
+        public_url: config.public_url.as_str().trim_end_matches('/'),
+        logout: pages.path("/auth/logout"),
+        revoke_session: pages.path("/auth/account/sessions/revoke"),
+        revoke_token: pages.path("/auth/account/tokens/revoke"),
+    };
+    Ok(pages.page(200, &pages.signed_in_forms(), page))
+}
+
+/// The roles held on each upstream; upstreams without any are left out, and a lone upstream needs no name.
+fn rights(config: &Config, policy: &Policy, me: &Identity) -> Vec<Rights> {
+    let several = config.upstreams.len() > 1;
+    let rights = config.upstreams.iter().map(|upstream| Rights {
+        name: several.then(|| upstream.name.clone()),
+        roles: policy
+            .roles_of(me, &upstream.name)
+            .names()
+            .into_iter()
+            .map(|name| RoleRights {
+                lines: lines_of(&name, &config.roles),
+                name,
+            })
+            .collect(),
+    });
+    rights.filter(|rights| !rights.roles.is_empty()).collect()
+}
+
+fn lines_of(role: &str, roles: &[config::Role]) -> Vec<RightLine> {
+    let line = |permission: &str, on: &str| RightLine {
+        permission: permission.to_owned(),
+        denies: false,
+        on: on.to_owned(),
+    };
+    match role {
+        "viewer" => vec![line("READ", "everything")],
+        "editor" => vec![line("EDIT", "everything")],
+        "manager" => vec![line("MANAGE", "everything")],
+        "admin" => vec![line("MANAGE", "everything, and the server itself")],
+        name => roles
+            .iter()
+            .filter(|role| role.name == name)
+            .flat_map(|role| &role.grants)
+            .map(line_of)
+            .collect(),
+    }
+}
+
+fn line_of(grant: &Grant) -> RightLine {
+    let kinds = grant
+        .patterns
+        .iter()
+        .map(|(kind, patterns)| match (*kind, patterns.as_slice()) {
+            (Kind::Server, _) => "the server itself".to_owned(),
+            (kind, [all]) if all == "*" => format!("all {}", kind.grant_key().replace('_', " ")),
+            (kind, patterns) => format!("{} {}", kind.grant_key().replace('_', " "), patterns.join(", ")),
+        });
+    RightLine {
+        permission: grant
+            .permission
+            .map(|permission| permission.to_string())
+            .unwrap_or_default(),
+        denies: grant.permission.is_none(),
+        on: kinds.collect::<Vec<_>>().join("; "),
+    }
+}
+
+/// `2026-11-23 12:00 UTC`
+fn minute(at: Timestamp) -> String {
+    let text = at.rfc3339();
+    format!("{} {} UTC", &text[..10], &text[11..16])
+}
+
+struct Rights {
+    name: Option<String>,
+    roles: Vec<RoleRights>,
+}
+
+struct RoleRights {
+    name: String,
+    lines: Vec<RightLine>,
+}
+
+struct RightLine {
+    permission: String,
+    denies: bool,
+    on: String,
+}
+
+struct SessionRow {
+    id: String,
+    address: String,
+    since: String,
+    last_seen: String,
+    ends: String,
+    current: bool,
+}
+
+impl SessionRow {
+    fn new(session: &Session, mine: &Session) -> Self {
+        Self {
+            id: session.id.clone(),
+            address: session.address.to_string(),
+            since: minute(session.created),
+            last_seen: minute(session.last_seen),
+            ends: minute(session.expires),
+            current: session.id == mine.id,
+        }
+    }
+}
+
+struct TokenRow {
+    id: String,
+    name: String,
+    created: String,
+    last_used: String,
+    ends: String,
+    read_only: bool,
+}
+
+impl TokenRow {
+    fn new(token: &Token) -> Self {
+        Self {
+            id: token.id.clone(),
+            name: token.name.clone(),
+            created: minute(token.created),
+            last_used: token.last_used.map_or_else(|| "never".to_owned(), minute),
+            ends: minute(token.expires),
+            read_only: token.read_only,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage<'a> {
+    site: &'a Site,
+    who: &'a str,
+    user: &'a str,
+    provider: &'a str,
+    label: &'a str,
+    email: Option<&'a str>,
+    groups: String,
+    upstreams: Vec<Rights>,
+    sessions: Vec<SessionRow>,
+    tokens: Vec<TokenRow>,
+    done: Option<&'a str>,
+    csrf_token: String,
+    home: &'a str,
+    public_url: &'a str,
+    logout: String,
+    revoke_session: String,
+    revoke_token: String,
+}

@@ -1,0 +1,244 @@
+//! What the handlers of our own pages stand on: the parts of one configuration, and what each request shows of its sender.
+
+use std::future::{Ready, ready};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderMap;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use arc_swap::ArcSwap;
+use url::form_urlencoded;
+
+use crate::config::Config;
+use crate::login::{Browser, Login, NotSignedIn, ReturnTo, Visitor};
+use crate::policy::Policy;
+use crate::sessions::cookie::Cookies;
+use crate::sessions::{Session, Sessions};
+
+use super::csrf::{Provenance, provenance};
+use super::pages::{Fault, Page, Pages, Refused, Trouble};
+
+/// The parts of one configuration. A reload swaps all of them at once: `web::Data<ArcSwap<Front>>`.
+pub struct Front {
+    pub config: Arc<Config>,
+    pub login: Login,
+    pub pages: Arc<Pages>,
+    pub cookies: Cookies,
+    pub sessions: Arc<Sessions>,
+    pub policy: Arc<Policy>,
+}
+
+/// One request to one of our own pages.
+pub(super) struct Here {
+    front: Arc<Front>,
+    request: HttpRequest,
+    session: Option<String>,
+    browser: Option<Browser>,
+    address: IpAddr,
+    request_id: Option<String>,
+}
+
+impl FromRequest for Here {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let Some(front) = request.app_data::<web::Data<ArcSwap<Front>>>() else {
+            return ready(Err(actix_web::error::ErrorInternalServerError(
+                "the pages are not set up",
+            )));
+        };
+        ready(Ok(Self::new(front.load_full(), request.clone())))
+    }
+}
+
+impl Here {
+    fn new(front: Arc<Front>, request: HttpRequest) -> Self {
+        let cookies = || request.headers().get_all("cookie").map(|value| value.as_bytes());
+        let session = front.cookies.session(cookies()).one().map(str::to_owned);
+        let browser = front.cookies.login(cookies()).one().and_then(Browser::parse);
+        let address = request
+            .peer_addr()
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        Self {
+            front,
+            session,
+            browser,
+            address,
+            request_id: None,
+            request,
+        }
+    }
+
+    pub(super) fn front(&self) -> &Front {
+        &self.front
+    }
+
+    pub(super) fn login(&self) -> &Login {
+        &self.front.login
+    }
+
+    pub(super) fn pages(&self) -> &Pages {
+        &self.front.pages
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
+    pub(super) fn browser(&self) -> Option<&Browser> {
+        self.browser.as_ref()
+    }
+
+    pub(super) fn visitor(&self) -> Visitor<'_> {
+        Visitor {
+            address: self.address,
+            request_id: self.request_id.as_deref(),
+            session: self.session.as_deref(),
+            browser: self.browser.as_ref(),
+        }
+    }
+
+    /// The decoded query, in order, duplicates included.
+    pub(super) fn query(&self) -> Fields {
+        Fields::parse(self.request.query_string().as_bytes())
+    }
+
+    /// Where the request wants to return to, checked.
+    pub(super) fn return_to(&self) -> ReturnTo {
+        self.login().return_to(self.query().one("rd").unwrap_or_default())
+    }
+
+    /// The live session behind the cookie.
+    pub(super) async fn session(&self) -> Result<Option<Arc<Session>>, NotSignedIn> {
+        match self.visitor().session {
+            Some(cookie) => Ok(self.front.sessions.find(cookie).await?),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn provenance(&self) -> Provenance {
+        let all = |name: &str| {
+            self.headers()
+                .get_all(name)
+                .map(|value| value.as_bytes())
+                .collect::<Vec<_>>()
+        };
+        provenance(&all("origin"), &all("sec-fetch-site"), &self.front.config.origin())
+    }
+
+    /// On to a URL that is ours or was checked.
+    pub(super) fn redirect(&self, status: StatusCode, location: &str) -> HttpResponse {
+        HttpResponse::build(status)
+            .insert_header(("location", location))
+            .insert_header(("cache-control", "no-store"))
+            .insert_header(("referrer-policy", "same-origin"))
+            .finish()
+    }
+
+    pub(super) fn see_other(&self, location: &str) -> HttpResponse {
+        self.redirect(StatusCode::SEE_OTHER, location)
+    }
+
+    pub(super) fn trouble(&self, status: u16, text: &str, fault: Fault<'_>, next: Option<(&str, &str)>) -> Page {
+        let request_id = self.request_id.as_deref();
+        self.pages().error(&Trouble {
+            status,
+            text,
+            fault,
+            request_id,
+            next,
+        })
+    }
+
+    /// The page for whoever was not signed in, and could not be asked again at once.
+    pub(super) fn not_signed_in(&self, why: &NotSignedIn, label: &str) -> Page {
+        const AGAIN: Option<(&str, &str)> = Some(("/auth/login", "Start again"));
+        match why {
+            NotSignedIn::UnknownProvider => {
+                let text = "There is no such way to sign in here.";
+                self.trouble(404, text, Fault::Request, Some(("/auth/login", "Sign in")))
+            }
+            NotSignedIn::BadPassword => {
+                self.trouble(401, "The user name or the password is wrong.", Fault::Request, AGAIN)
+            }
+            NotSignedIn::TooManyAttempts(wait) => {
+                let seconds = wait.as_secs().max(1);
+                let text = format!("Too many sign-in attempts. Wait {}, then try again.", in_words(seconds));
+                self.trouble(429, &text, Fault::Request, None)
+                    .with_header("retry-after", seconds.to_string())
+            }
+            NotSignedIn::Refused(reason) => self.pages().refused(&Refused {
+                caller: None,
+                roles: &[],
+                reason,
+                return_to: self.login().return_to("").as_str(),
+                request_id: self.request_id.as_deref(),
+            }),
+            NotSignedIn::StaleAttempt => {
+                let text = "This sign-in was begun too long ago, was finished already, or was begun in another browser. \
+                            If your browser blocks cookies, allow them for this site.";
+                self.trouble(400, text, Fault::Request, AGAIN)
+            }
+            NotSignedIn::ProviderAway => {
+                let text = format!("{label} cannot be reached, so nobody can sign in that way at this moment.");
+                self.trouble(503, &text, Fault::Provider(label), AGAIN)
+                    .with_header("retry-after", "5")
+            }
+            NotSignedIn::StoreAway => {
+                let text = "The gateway cannot look up sessions at this moment. Nobody was signed out.";
+                self.trouble(503, text, Fault::Gateway, None)
+                    .with_header("retry-after", "5")
+            }
+            NotSignedIn::TrailAway => {
+                let text = "The gateway cannot write its audit trail, and lets nothing happen without.";
+                self.trouble(503, text, Fault::Gateway, None)
+                    .with_header("retry-after", "5")
+            }
+        }
+    }
+}
+
+fn in_words(seconds: u64) -> String {
+    match seconds {
+        1 => "1 second".to_owned(),
+        2..=90 => format!("{seconds} seconds"),
+        _ => format!("{} minutes", seconds.div_ceil(60)),
+    }
+}
+
+/// Decoded form or query fields, in order.
+pub(super) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    pub(super) fn parse(encoded: &[u8]) -> Self {
+        Self(form_urlencoded::parse(encoded).into_owned().collect())
+    }
+
+    /// The value of a field that is there exactly once.
+    pub(super) fn one(&self, name: &str) -> Option<&str> {
+        let mut values = self.0.iter().filter(|(field, _)| field == name);
+        match (values.next(), values.next()) {
+            (Some((_, value)), None) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[(String, String)] {
+        &self.0
+    }
+}
+
+/// Larger than any form of ours. Bytes.
+pub(super) const FORM_LIMIT: usize = 16 * 1024;
+
+/// A posted form; `None` for what is no form, or one that is not ours.
+pub(super) fn form(headers: &HeaderMap, body: &[u8]) -> Option<Fields> {
+    let content_type = headers.get("content-type")?.to_str().ok()?;
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence
+        .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        .then(|| Fields::parse(body))
+}

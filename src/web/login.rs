@@ -1,0 +1,160 @@
+//! `/auth/login`: choose a provider, go to it, or type a password.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderMap;
+use actix_web::{HttpResponse, web};
+
+use crate::domain::Secret;
+use crate::login::{Begun, Browser, NotSignedIn, Way};
+
+use super::csrf::{Binding, Provenance};
+use super::front::{FORM_LIMIT, Here, form};
+use super::pages::{Fault, LoginForm};
+
+pub fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(
+            web::resource("/auth/login")
+                .route(web::get().to(choose))
+                .route(web::head().to(choose))
+                .default_service(web::to(only_get)),
+        )
+        .service(
+            web::resource("/auth/login/{provider}")
+                .app_data(web::PayloadConfig::new(FORM_LIMIT))
+                .route(web::get().to(begin))
+                .route(web::post().to(password))
+                .default_service(web::to(only_get)),
+        );
+}
+
+async fn choose(here: Here) -> HttpResponse {
+    let return_to = here.return_to();
+    match here.login().choices() {
+        [] => here
+            .trouble(503, "No way to sign in is configured.", Fault::Gateway, None)
+            .into(),
+        [only] => {
+            // A redirect would take the fragment along to the provider and lose it there; a page can keep it.
+            if matches!(only.way, Way::Redirect(_)) && runs_scripts(here.headers()) {
+                return here.pages().onward(&only.id, &only.label, return_to.as_str()).into();
+            }
+            let path = format!("/auth/login/{}", only.id);
+            here.redirect(StatusCode::FOUND, &here.pages().path_with_rd(&path, return_to.as_str()))
+        }
+        several => {
+            let choices: Vec<_> = several
+                .iter()
+                .map(|choice| (choice.id.clone(), choice.label.clone()))
+                .collect();
+            here.pages().choose(&choices, return_to.as_str()).into()
+        }
+    }
+}
+
+/// Whether this is a browser that opens a page, rather than a program that follows redirects: only the former sends both.
+fn runs_scripts(headers: &HeaderMap) -> bool {
+    let says = |name: &str, value: &str| headers.get(name).is_some_and(|said| said == value);
+    says("sec-fetch-dest", "document") && says("upgrade-insecure-requests", "1")
+}
+
+async fn begin(here: Here, provider: web::Path<String>) -> HttpResponse {
+    let return_to = here.return_to();
+    match here.login().begin(&provider, return_to.clone(), here.visitor()).await {
+        Ok(Begun::Form) => show_form(&here, &provider, return_to.as_str(), "", None),
+        Ok(Begun::Redirect { url, browser }) => {
+            let mut response = here.redirect(StatusCode::FOUND, &url);
+            bind(&here, &mut response, &browser);
+            response
+        }
+        Err(why) => here.not_signed_in(&why, label(&here, &provider)).into(),
+    }
+}
+
+async fn password(here: Here, provider: web::Path<String>, body: web::Bytes) -> HttpResponse {
+    let fields = form(here.headers(), &body);
+    let field = |name: &str| fields.as_ref().and_then(|fields| fields.one(name)).unwrap_or_default();
+    if here.provenance() == Provenance::Foreign {
+        return here
+            .trouble(403, "This form was sent from another site.", Fault::Request, AGAIN)
+            .into();
+    }
+    let is_form = |way: &Way| matches!(way, Way::Password(_));
+    match here.login().provider(&provider) {
+        Some(known) if is_form(&known.way) => {}
+        Some(_) => return only_get(here).await,
+        None => return here.not_signed_in(&NotSignedIn::UnknownProvider, "").into(),
+    }
+    let return_to = here.login().return_to(field("rd"));
+    let csrf = here.pages().csrf();
+    let ours = here
+        .browser()
+        .is_some_and(|it| csrf.accepts(Binding::Login(it.as_str()), field("csrf_token")));
+    if !ours {
+        let problem = "This form was not valid any more. Please sign in again; your browser must accept cookies.";
+        return show_form(&here, &provider, return_to.as_str(), "", Some((403, problem)));
+    }
+    let (user, secret) = (field("username"), Secret::new(field("password")));
+    match here
+        .login()
+        .password(&provider, user, &secret, return_to.clone(), here.visitor())
+        .await
+    {
+        Ok(signed_in) => {
+            let mut response = here.see_other(signed_in.return_to.as_str());
+            set_cookie(&mut response, &here.front().cookies.set_session(&signed_in.cookie));
+            response
+        }
+        Err(NotSignedIn::BadPassword) => {
+            let problem = "The user name or the password is wrong.";
+            show_form(&here, &provider, return_to.as_str(), user, Some((401, problem)))
+        }
+        Err(why) => here.not_signed_in(&why, label(&here, &provider)).into(),
+    }
+}
+
+const AGAIN: Option<(&str, &str)> = Some(("/auth/login", "Start again"));
+
+fn show_form(here: &Here, id: &str, rd: &str, username: &str, problem: Option<(u16, &str)>) -> HttpResponse {
+    let browser = here.browser().cloned().unwrap_or_else(|| here.login().new_browser());
+    let page = here.pages().login(&LoginForm {
+        status: problem.map_or(200, |(status, _)| status),
+        provider: id,
+        label: label(here, id),
+        rd,
+        username,
+        problem: problem.map(|(_, text)| text),
+        csrf_token: &here.pages().csrf().token(Binding::Login(browser.as_str())),
+        others: here.login().choices().len() > 1,
+    });
+    let mut response = page.into();
+    bind(here, &mut response, &browser);
+    response
+}
+
+fn label<'a>(here: &'a Here, provider: &str) -> &'a str {
+    here.login()
+        .provider(provider)
+        .map_or("The sign-in service", |provider| &provider.label)
+}
+
+/// Binds what was begun to this browser, and keeps the one cookie for it fresh.
+fn bind(here: &Here, response: &mut HttpResponse, browser: &Browser) {
+    set_cookie(response, &here.front().cookies.set_login(browser.as_str()));
+}
+
+/// Adds a cookie that `Cookies` built.
+pub(super) fn set_cookie(response: &mut HttpResponse, cookie: &str) {
+    // Ours are plain ASCII; were one not, no cookie is the safe answer.
+    if let Ok(value) = cookie.parse() {
+        response
+            .headers_mut()
+            .append(actix_web::http::header::SET_COOKIE, value);
+    }
+}
+
+async fn only_get(here: Here) -> HttpResponse {
+    here.trouble(405, "This page cannot be asked for in this way.", Fault::Request, AGAIN)
+        .with_header("allow", "GET, HEAD")
+        .into()
+}
