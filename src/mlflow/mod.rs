@@ -105,3 +105,27 @@ pub mod listing;
 pub mod lookup;
 pub mod routes;
 pub mod sources;
+
+/// One MLflow server's routes and look-ups.
+pub struct Mlflow {}
+
+impl Mlflow {
+    pub fn new(
+        config: &crate::config::Upstream,
+        client: std::sync::Arc<crate::outbound::UpstreamClient>,
+        clock: std::sync::Arc<dyn crate::domain::Clock>,
+    ) -> Self {
+        let _ = (config, client, clock);
+        Self {}
+    }
+
+    /// Whether a request needs no credential.
+    pub fn is_public(&self, _method: &str, _path: &str) -> bool {
+        false
+    }
+
+    /// What the request asks for, in its one spelling.
+    pub async fn request(&self, _source: &mut impl Source) -> Result<Request, MlflowError> {
+        Err(MlflowError::NotReady)
+    }
+}

@@ -1,1 +1,204 @@
+//! How a request gets through: identify, resolve, authorize, forward, record.
 
+mod address;
+mod assertion;
+mod forward;
+mod headers;
+mod identify;
+mod incoming;
+mod introduce;
+mod recheck;
+mod record;
+mod site;
+mod stopped;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+
+use crate::audit::Audit;
+use crate::config::{self, Config, OnAuditFailure};
+use crate::domain::{Clock, Random};
+use crate::mlflow::{self, Mlflow, Source};
+use crate::outbound::UpstreamClient;
+use crate::policy::{Permit, Policy};
+use crate::sessions::Sessions;
+use crate::sessions::cookie::Cookies;
+use crate::telemetry::Metrics;
+use crate::tokens::Tokens;
+
+use introduce::Introductions;
+use record::Trail;
+use site::Site;
+
+pub use assertion::Assertions;
+pub use incoming::Incoming;
+pub use recheck::{Means, Rechecks, Voucher};
+pub use record::Record;
+pub use stopped::{Stopped, Told};
+
+/// Everything that a request passes through, under one configuration. A reload makes a new one.
+pub struct Gate {
+    config: Arc<Config>,
+    site: Site,
+    cookies: Cookies,
+    sessions: Arc<Sessions>,
+    tokens: Arc<Tokens>,
+    rechecks: Arc<Rechecks>,
+    policy: Arc<Policy>,
+    upstreams: Vec<Upstream>,
+    assertions: Assertions,
+    trail: Arc<Trail>,
+}
+
+/// One MLflow server, with what is known of it.
+pub struct Upstream {
+    pub name: String,
+    pub client: Arc<UpstreamClient>,
+    pub mlflow: Arc<Mlflow>,
+    hosts: Vec<String>,
+    url: url::Url,
+    introductions: Introductions,
+}
+
+/// What a gate is made of besides its configuration; these outlive a reload.
+#[derive(Clone)]
+pub struct Parts {
+    pub sessions: Arc<Sessions>,
+    pub tokens: Arc<Tokens>,
+    pub rechecks: Arc<Rechecks>,
+    pub policy: Arc<Policy>,
+    pub audit: Arc<Audit>,
+    pub metrics: Arc<Metrics>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+}
+
+/// A request that ended early, and the record that its answer closes.
+pub struct Halted {
+    pub stopped: Stopped,
+    pub record: Record,
+}
+
+impl Gate {
+    pub fn new(config: Arc<Config>, upstreams: Vec<Upstream>, parts: Parts) -> Self {
+        let trail = Trail {
+            audit: parts.audit,
+            metrics: parts.metrics,
+            clock: parts.clock,
+            random: parts.random,
+            reads: config.audit.reads,
+            refuse: config.audit.on_failure == OnAuditFailure::Refuse,
+        };
+        Self {
+            site: Site::new(&config),
+            cookies: Cookies::new(&config),
+            sessions: parts.sessions,
+            tokens: parts.tokens,
+            rechecks: parts.rechecks,
+            policy: parts.policy,
+            upstreams,
+            assertions: Assertions::new(
+                config.public_url.as_str().trim_end_matches('/'),
+                &config.session.secrets,
+            ),
+            trail: Arc::new(trail),
+            config,
+        }
+    }
+
+    /// The whole way of a request for MLflow.
+    ///
+    /// # Errors
+    /// Why it ended early; whoever answers closes the record that comes with it.
+    pub async fn pass(&self, mut incoming: Incoming) -> Result<HttpResponse, Halted> {
+        let mut record = self.trail.begin(&incoming);
+        match self.check(&mut incoming, &mut record).await {
+            Ok((upstream, permit)) => self.forward(upstream, permit, incoming, record).await,
+            Err(stopped) => Err(Halted { stopped, record }),
+        }
+    }
+
+    /// Identify, resolve, authorize. Both doors share it.
+    async fn check(
+        &self,
+        incoming: &mut Incoming,
+        record: &mut Record,
+    ) -> Result<(&Upstream, Permit<mlflow::Request>), Stopped> {
+        let upstream = self.admit(incoming)?;
+        record.asked_of(&upstream.name);
+        // Before anything is read or looked up: a stranger costs nobody anything.
+        let is_public = upstream.mlflow.is_public(incoming.method(), incoming.path());
+        let caller = self.identify(incoming, is_public).await?;
+        if let Some(caller) = &caller {
+            record.asked_by(caller, &self.policy.roles_of(&caller.identity, &upstream.name));
+            self.site.must_be_asked_from_here(incoming, caller)?;
+        }
+        let request = upstream.mlflow.request(incoming).await?;
+        record.asks(&request);
+        Ok((upstream, self.policy.authorize(caller, &upstream.name, request)?))
+    }
+
+    /// What holds for every request, whoever sends it.
+    fn admit(&self, incoming: &Incoming) -> Result<&Upstream, Stopped> {
+        if !self.may_connect(incoming.address) {
+            return Err(Stopped::Network);
+        }
+        if !self.trail.is_open() {
+            return Err(Stopped::TrailAway);
+        }
+        self.site
+            .must_be_well_formed(incoming, self.config.limits.header_size)?;
+        self.upstream_of(incoming.host()).ok_or(Stopped::UnknownHost)
+    }
+
+    /// The upstream that answers to a host; one without hosts answers to any.
+    fn upstream_of(&self, host: Option<&str>) -> Option<&Upstream> {
+        let host = host.map(site::without_port).unwrap_or_default().to_ascii_lowercase();
+        let named = self.upstreams.iter().find(|upstream| upstream.hosts.contains(&host));
+        named.or_else(|| self.upstreams.iter().find(|upstream| upstream.hosts.is_empty()))
+    }
+
+    /// Whether `[network]` lets this address in; for every page, MLflow's and ours.
+    pub fn may_connect(&self, address: IpAddr) -> bool {
+        address::may_connect(address, &self.config.network)
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn upstreams(&self) -> &[Upstream] {
+        &self.upstreams
+    }
+
+    pub fn assertions(&self) -> &Assertions {
+        &self.assertions
+    }
+
+    pub fn random(&self) -> &dyn Random {
+        &*self.trail.random
+    }
+
+    /// The URL at which a person signs in.
+    pub fn login_url(&self) -> String {
+        format!("{}/auth/login", self.site.url)
+    }
+}
+
+impl Upstream {
+    /// # Errors
+    /// When a certificate file cannot be used.
+    pub fn new(config: &config::Upstream, clock: &Arc<dyn Clock>) -> Result<Self, String> {
+        let client = Arc::new(UpstreamClient::new(config)?);
+        Ok(Self {
+            name: config.name.clone(),
+            mlflow: Arc::new(Mlflow::new(config, client.clone(), clock.clone())),
+            client,
+            hosts: config.hosts.clone(),
+            url: config.url.clone(),
+            introductions: Introductions::new(),
+        })
+    }
+}

@@ -1,0 +1,362 @@
+//! Carries out what was permitted: sends the canonical request, and lets the answer through as it comes.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use actix_web::HttpResponse;
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+
+use crate::audit::{AuditError, Outcome};
+use crate::domain::{Caller, Reason, ReasonCode};
+use crate::mlflow::{self, Answer, Outgoing, OutgoingBody, Source, account, listing::Cut};
+use crate::outbound::{LocalBody, UpstreamError, upstream};
+use crate::policy::{Permit, Roles};
+
+use super::headers::{self, Rewrite};
+use super::identify::{GATEWAY_HEADER, goes_to_vendors};
+use super::incoming::{Incoming, SenderFault};
+use super::record::Record;
+use super::{Gate, Halted, Stopped, Upstream};
+
+/// `server-info` is a few hundred bytes; what is larger is something else.
+const SERVER_INFO_LIMIT: usize = 1 << 20;
+
+impl Gate {
+    /// What was permitted is what is sent, for whom it was permitted.
+    pub(super) async fn forward(
+        &self,
+        upstream: &Upstream,
+        permit: Permit<mlflow::Request>,
+        mut incoming: Incoming,
+        record: Record,
+    ) -> Result<HttpResponse, Halted> {
+        let answered = match self.carry_out(upstream, &permit, &mut incoming).await {
+            Ok(answered) => answered,
+            Err(stopped) => {
+                return Err(Halted {
+                    stopped: blame(stopped, incoming.sender.fault.get()),
+                    record,
+                });
+            }
+        };
+        let reason = permit.into_parts().3;
+        match answered {
+            Answered::Streamed(answer) => self.stream(upstream, answer, &incoming, record, reason).await,
+            Answered::Whole(status, body) => json(status, body, &incoming, record, reason).await,
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        upstream: &Upstream,
+        permit: &Permit<mlflow::Request>,
+        incoming: &mut Incoming,
+    ) -> Result<Answered, Stopped> {
+        let request = permit.request();
+        match &request.answer {
+            Answer::Forward => self
+                .send(upstream, permit, &request.outgoing, incoming)
+                .await
+                .map(Answered::Streamed),
+            Answer::Listed(plan) => {
+                let may = |permission, resource: &_| permit.may(permission, resource);
+                match plan.cut(&upstream.client, &request.outgoing, &may).await? {
+                    Cut::Forward(outgoing) => self
+                        .send(upstream, permit, &outgoing, incoming)
+                        .await
+                        .map(Answered::Streamed),
+                    Cut::Answer(status, body) => Ok(Answered::Whole(status, body)),
+                }
+            }
+            Answer::Account(question) => {
+                let Some(caller) = permit.caller() else {
+                    return Err(Stopped::NotSignedIn);
+                };
+                let roles = permit.roles();
+                let body = account::answer(*question, &caller.identity, &roles.names(), roles.are_admin());
+                Ok(Answered::Whole(http::StatusCode::OK, body))
+            }
+            Answer::ServerInfo => {
+                let answer = self.send(upstream, permit, &request.outgoing, incoming).await?;
+                let (parts, body) = answer.into_parts();
+                let body = upstream::collect(body, SERVER_INFO_LIMIT).await?;
+                Ok(match account::with_tracking_auth(&body) {
+                    Some(patched) => Answered::Whole(parts.status, patched),
+                    None => Answered::Streamed(http::Response::from_parts(parts, upstream::full(body))),
+                })
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        upstream: &Upstream,
+        permit: &Permit<mlflow::Request>,
+        outgoing: &Outgoing,
+        incoming: &mut Incoming,
+    ) -> Result<http::Response<LocalBody>, Stopped> {
+        let to_vendors = goes_to_vendors(&outgoing.target);
+        let foreign_authorization = to_vendors && incoming.all(GATEWAY_HEADER).next().is_some();
+        let mut headers = headers::for_upstream(
+            incoming.all("connection"),
+            incoming.pairs(),
+            to_vendors,
+            foreign_authorization,
+        );
+        if !to_vendors {
+            self.introduce(upstream, permit.caller(), permit.roles(), incoming, &mut headers);
+        }
+        let body = match &outgoing.body {
+            OutgoingBody::Empty => upstream::empty(),
+            OutgoingBody::Bytes(bytes) => {
+                headers.insert(CONTENT_LENGTH, bytes.len().into());
+                upstream::full(bytes.clone())
+            }
+            OutgoingBody::Stream => {
+                if let Some(length) = incoming.announced_length() {
+                    headers.insert(CONTENT_LENGTH, length.into());
+                }
+                Box::pin(incoming.take_body())
+            }
+        };
+        if matches!(outgoing.body, OutgoingBody::Empty) && incoming.changes_something() {
+            headers.insert(CONTENT_LENGTH, 0.into());
+        }
+        let mut request = http::Request::new(body);
+        *request.method_mut() = outgoing.method.clone();
+        *request.uri_mut() = http::Uri::try_from(outgoing.target.as_str())
+            .map_err(|_| Stopped::Malformed("The path is not one that can be sent on.".to_owned()))?;
+        *request.headers_mut() = headers;
+        Ok(upstream.client.send(request).await?)
+    }
+
+    /// Says who is asking, from where and through what. Every identity header is set each time, empty when unknown.
+    fn introduce(
+        &self,
+        upstream: &Upstream,
+        caller: Option<&Caller>,
+        roles: &Roles,
+        incoming: &Incoming,
+        headers: &mut http::HeaderMap,
+    ) {
+        let mut set = |name: &'static str, value: String| {
+            if let Ok(value) = http::HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        };
+        set("x-forwarded-for", incoming.address.to_string());
+        set("x-request-id", incoming.id.as_str().to_owned());
+        set(
+            "traceparent",
+            incoming.id.traceparent(incoming.all("traceparent").next()),
+        );
+        set("x-forwarded-host", self.site.authority(upstream, incoming.host()));
+        headers.insert("x-forwarded-proto", self.site.scheme.clone());
+        upstream
+            .introductions
+            .of(caller, roles, &upstream.name, self.trail.clock.now(), &self.assertions)
+            .write(headers);
+    }
+
+    /// MLflow's answer on its way to the client. The event is written before its last byte.
+    async fn stream(
+        &self,
+        upstream: &Upstream,
+        answer: http::Response<LocalBody>,
+        incoming: &Incoming,
+        mut record: Record,
+        reason: Reason,
+    ) -> Result<HttpResponse, Halted> {
+        let (parts, body) = answer.into_parts();
+        let rewrite = Rewrite {
+            upstream: &upstream.url,
+            site: &self.site.url,
+            base: &self.site.base,
+        };
+        let length = parts
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let status = StatusCode::from_u16(parts.status.as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
+        let bodiless = incoming.method() == "HEAD" || matches!(parts.status.as_u16(), 204 | 304);
+        let size = match length {
+            Some(length) => BodySize::Sized(length),
+            None if bodiless => BodySize::None,
+            None => BodySize::Stream,
+        };
+        record.status = parts.status.as_u16();
+        let body = if bodiless || size == BodySize::Sized(0) {
+            if let Err(halted) = closed(record, reason).await {
+                return Err(halted);
+            }
+            Flow {
+                size,
+                state: State::Done,
+            }
+        } else {
+            let left = length;
+            Flow {
+                size,
+                state: State::Flowing {
+                    body,
+                    left,
+                    record: Some(record),
+                    reason,
+                },
+            }
+        };
+        let mut response = HttpResponse::with_body(status, body);
+        for (name, value) in headers::for_client(&parts.headers, &rewrite) {
+            if name == CONTENT_LENGTH && parts.status != http::StatusCode::NOT_MODIFIED {
+                continue;
+            }
+            copy(response.headers_mut(), name.as_str(), &value);
+        }
+        copy(response.headers_mut(), "x-request-id", incoming.id.as_str().as_bytes());
+        Ok(response.map_into_boxed_body())
+    }
+}
+
+enum Answered {
+    Streamed(http::Response<LocalBody>),
+    /// JSON.
+    Whole(http::StatusCode, Bytes),
+}
+
+/// When the client's side broke, what MLflow's side says is only its echo.
+fn blame(stopped: Stopped, fault: Option<SenderFault>) -> Stopped {
+    match (fault, stopped) {
+        (Some(SenderFault::Left), Stopped::Upstream(UpstreamError::Broken(_))) => Stopped::ClientLeft,
+        (Some(SenderFault::TooSlow), Stopped::Upstream(UpstreamError::Broken(_))) => Stopped::TooSlow,
+        (_, stopped) => stopped,
+    }
+}
+
+async fn json(
+    status: http::StatusCode,
+    body: Bytes,
+    incoming: &Incoming,
+    mut record: Record,
+    reason: Reason,
+) -> Result<HttpResponse, Halted> {
+    record.answered(status.as_u16(), body.len() as u64);
+    closed(record, reason).await?;
+    let status = StatusCode::from_u16(status.as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
+    let mut response = HttpResponse::with_body(status, body);
+    copy(response.headers_mut(), CONTENT_TYPE.as_str(), b"application/json");
+    copy(response.headers_mut(), "x-request-id", incoming.id.as_str().as_bytes());
+    Ok(response.map_into_boxed_body())
+}
+
+async fn closed(record: Record, reason: Reason) -> Result<(), Halted> {
+    let lost = record.twin();
+    match record.close(Outcome::Allowed, &reason).await {
+        Ok(()) => Ok(()),
+        Err(_) => Err(Halted {
+            stopped: Stopped::TrailAway,
+            record: lost,
+        }),
+    }
+}
+
+/// actix speaks an older `http`: names and values cross over as bytes.
+fn copy(headers: &mut actix_web::http::header::HeaderMap, name: &str, value: &[u8]) {
+    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
+        headers.append(name, value);
+    }
+}
+
+// === The answer's body ===
+
+/// Lets each piece through at once, and holds only the last one until the event is written.
+struct Flow {
+    size: BodySize,
+    state: State,
+}
+
+enum State {
+    Flowing {
+        body: LocalBody,
+        left: Option<u64>,
+        record: Option<Record>,
+        reason: Reason,
+    },
+    Closing {
+        held: Option<Bytes>,
+        closing: Pin<Box<dyn Future<Output = Result<(), AuditError>>>>,
+    },
+    Done,
+}
+
+impl MessageBody for Flow {
+    type Error = io::Error;
+
+    fn size(&self) -> BodySize {
+        self.size
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, io::Error>>> {
+        loop {
+            match &mut self.state {
+                State::Flowing {
+                    body,
+                    left,
+                    record,
+                    reason,
+                } => {
+                    let frame = ready!(body.as_mut().poll_frame(cx));
+                    let data = match frame {
+                        Some(Ok(frame)) => match frame.into_data() {
+                            Ok(data) if !data.is_empty() => Some(data),
+                            // Trailers stay behind.
+                            Ok(_) | Err(_) => continue,
+                        },
+                        Some(Err(error)) => {
+                            let record = record.take();
+                            self.state = State::Done;
+                            broke_off(record);
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                        None => None,
+                    };
+                    let length = data.as_ref().map_or(0, |data| data.len() as u64);
+                    *left = left.map(|left| left.saturating_sub(length));
+                    if let Some(record) = record {
+                        record.bytes_out += length;
+                    }
+                    if data.is_some() && *left != Some(0) {
+                        return Poll::Ready(data.map(Ok));
+                    }
+                    let Some(record) = record.take() else {
+                        self.state = State::Done;
+                        return Poll::Ready(None);
+                    };
+                    let reason = reason.clone();
+                    let closing = Box::pin(async move { record.close(Outcome::Allowed, &reason).await });
+                    self.state = State::Closing { held: data, closing };
+                }
+                State::Closing { held, closing } => {
+                    let closed = ready!(closing.as_mut().poll(cx));
+                    let held = held.take();
+                    self.state = State::Done;
+                    // Without its event the answer never becomes whole.
+                    closed.map_err(|_| io::Error::other("the audit trail cannot be written"))?;
+                    return Poll::Ready(held.map(Ok));
+                }
+                State::Done => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+/// MLflow's answer ended before its end; the client is told by a connection that closes.
+fn broke_off(record: Option<Record>) {
+    let Some(record) = record else { return };
+    let reason = Reason::new(ReasonCode::UpstreamFailed, "MLflow's answer broke off.");
+    record.close_later(Outcome::Failed, reason);
+}

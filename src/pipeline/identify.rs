@@ -1,0 +1,161 @@
+//! Who is asking: by session cookie, bearer token, or a token as the password of Basic.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::domain::{Caller, Identity, Scope, Timestamp, Via};
+use crate::mlflow::Source;
+use crate::sessions::SessionError;
+use crate::tokens::{TokenError, Tokens};
+
+use super::incoming::Incoming;
+use super::{Gate, Stopped};
+
+/// MLflow's own convention on `/gateway/*`, where `Authorization` may hold a model vendor's key.
+pub(super) const GATEWAY_HEADER: &str = "x-mlflow-authorization";
+
+/// Whether MLflow hands this path's headers on to model vendors.
+pub(super) fn goes_to_vendors(path: &str) -> bool {
+    path == "/gateway" || path.starts_with("/gateway/")
+}
+
+impl Gate {
+    /// `None` for nobody. A credential that is shown is the one that counts: where it is bad, no other is tried.
+    pub(super) async fn identify(&self, incoming: &Incoming, is_public: bool) -> Result<Option<Caller>, Stopped> {
+        if let Some(value) = shown(incoming)? {
+            return self.by_header(incoming, value).await.map(Some);
+        }
+        if is_public {
+            return Ok(None);
+        }
+        let Some(cookie) = self.cookies.session(incoming.all("cookie")).one() else {
+            return Err(Stopped::NotSignedIn);
+        };
+        let find = async || {
+            self.sessions
+                .find(cookie)
+                .await
+                .map_err(|SessionError::Unavailable| Stopped::StoreAway)
+        };
+        let mut session = find().await?.ok_or(Stopped::NotSignedIn)?;
+        if self.rechecks.session(&session).await {
+            session = find().await?.ok_or(Stopped::NotSignedIn)?;
+            self.must_be_young_enough(session.checked)?;
+        }
+        Ok(Some(Caller {
+            identity: Arc::new(session.identity.clone()),
+            via: Via::Session,
+            credential: Some(session.id.clone()),
+            scope: Scope::default(),
+            address: incoming.address,
+        }))
+    }
+
+    async fn by_header(&self, incoming: &Incoming, value: &[u8]) -> Result<Caller, Stopped> {
+        let (via, text) = credential(value).ok_or(Stopped::BadCredential)?;
+        if !Tokens::looks_like_one(&text) {
+            return Err(Stopped::BadCredential);
+        }
+        let find = async || match self.tokens.find(&text).await {
+            Ok(token) => token.ok_or(Stopped::BadCredential),
+            Err(TokenError::Unavailable) => Err(Stopped::StoreAway),
+            Err(TokenError::Invalid(_)) => Err(Stopped::BadCredential),
+        };
+        let mut token = find().await?;
+        if self.rechecks.token(&token).await {
+            token = find().await?;
+        }
+        let identity: Arc<Identity> = Arc::new(token.identity.clone());
+        Ok(Caller {
+            identity,
+            via,
+            credential: Some(token.id.clone()),
+            scope: Scope {
+                read_only: token.read_only,
+            },
+            address: incoming.address,
+        })
+    }
+
+    /// A provider that does not answer is waited for, for `outage_grace`; then its word is too old to go by.
+    fn must_be_young_enough(&self, checked: Timestamp) -> Result<(), Stopped> {
+        let session = &self.config.session;
+        let age = self.trail.clock.now().since(checked);
+        if age < session.recheck + session.outage_grace {
+            Ok(())
+        } else {
+            Err(Stopped::ProviderAway)
+        }
+    }
+}
+
+/// The one header that shows a credential. Two of them are no credential.
+fn shown(incoming: &Incoming) -> Result<Option<&[u8]>, Stopped> {
+    let one = |name| {
+        let mut values = incoming.all(name);
+        match (values.next(), values.next()) {
+            (Some(_), Some(_)) => Err(Stopped::BadCredential),
+            (value, _) => Ok(value),
+        }
+    };
+    if goes_to_vendors(incoming.path())
+        && let Some(value) = one(GATEWAY_HEADER)?
+    {
+        return Ok(Some(value));
+    }
+    one("authorization")
+}
+
+/// The token in a header's value.
+fn credential(value: &[u8]) -> Option<(Via, String)> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (scheme, rest) = text.split_once(' ')?;
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some((Via::Token, rest.to_owned()));
+    }
+    if scheme.eq_ignore_ascii_case("basic") {
+        let pair = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+        let (_user, password) = pair.split_once(':')?;
+        return Some((Via::Basic, password.to_owned()));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_comes_as_bearer_or_as_the_password_of_basic() {
+        let read = |text: &str| credential(text.as_bytes());
+        assert_eq!(read("Bearer mlg_pat_x"), Some((Via::Token, "mlg_pat_x".to_owned())));
+        assert_eq!(read("bearer  mlg_pat_x"), Some((Via::Token, "mlg_pat_x".to_owned())));
+        let basic = format!("Basic {}", STANDARD.encode("alice:mlg_pat_x:y"));
+        assert_eq!(read(&basic), Some((Via::Basic, "mlg_pat_x:y".to_owned())));
+    }
+
+    #[test]
+    fn anything_else_is_no_credential() {
+        for bad in [
+            "",
+            "Bearer",
+            "mlg_pat_x",
+            "Digest x",
+            "Basic %%%",
+            "Basic YWxpY2U=",
+            "Negotiate abc",
+        ] {
+            assert_eq!(credential(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(credential(b"Bearer \xff"), None);
+    }
+
+    #[test]
+    fn only_the_gateway_prefix_goes_to_vendors() {
+        assert!(goes_to_vendors("/gateway/openai/v1/chat") && goes_to_vendors("/gateway"));
+        assert!(!goes_to_vendors("/gatewayx") && !goes_to_vendors("/api/2.0/mlflow/gateway/x"));
+    }
+}

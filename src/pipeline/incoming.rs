@@ -1,0 +1,263 @@
+//! A request as it came: nothing in it is believed yet, and its body is read once, when it is needed.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::dev::Payload;
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::config::Config;
+use crate::domain::Random;
+use crate::mlflow::{MlflowError, Source};
+use crate::telemetry::RequestId;
+
+use super::address;
+
+/// A body moves at least this much …
+const PACE_BYTES: u64 = 1024;
+/// … in this time, or its sender is let go.
+const PACE_TIME: Duration = Duration::from_secs(30);
+
+pub struct Incoming {
+    request: HttpRequest,
+    payload: Option<Payload>,
+    base: usize,
+    json_body: usize,
+    pub(super) address: IpAddr,
+    pub(super) id: RequestId,
+    pub(super) sender: Rc<Sender>,
+}
+
+/// What is known of the client's side of the body while it is under way.
+#[derive(Debug, Default)]
+pub(super) struct Sender {
+    pub(super) bytes: Cell<u64>,
+    pub(super) fault: Cell<Option<SenderFault>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SenderFault {
+    Left,
+    TooSlow,
+}
+
+impl Incoming {
+    pub fn new(request: HttpRequest, payload: Payload, config: &Config, random: &dyn Random) -> Self {
+        let peer = request
+            .peer_addr()
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let headers = request.headers();
+        let forwarded: Vec<&[u8]> = headers
+            .get_all("x-forwarded-for")
+            .map(|value| value.as_bytes())
+            .collect();
+        let address = address::client(peer, &forwarded, &config.network);
+        let mut id = RequestId::new(random);
+        if address::is_trusted(peer, &config.network)
+            && let Some(given) = headers.get("x-request-id")
+        {
+            id = id.taken_over(given.as_bytes());
+        }
+        Self {
+            base: config.base_path().len(),
+            json_body: config.limits.json_body,
+            request,
+            payload: Some(payload),
+            address,
+            id,
+            sender: Rc::default(),
+        }
+    }
+
+    pub fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The raw path, `public_url`'s path included.
+    pub(super) fn whole_path(&self) -> &str {
+        self.request.uri().path()
+    }
+
+    /// Names (lower case) and values, in their order.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.request
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+    }
+
+    /// All values of a header.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.request.headers().get_all(name).map(|value| value.as_bytes())
+    }
+
+    /// The host that was asked for, with its port.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.request.headers().get("host")?.to_str().ok()
+    }
+
+    /// The authority of an absolute-form target.
+    pub(super) fn target_authority(&self) -> Option<&str> {
+        self.request.uri().authority().map(|authority| authority.as_str())
+    }
+
+    pub(super) fn changes_something(&self) -> bool {
+        !matches!(self.method(), "GET" | "HEAD" | "OPTIONS")
+    }
+
+    /// What the client says that its body is long.
+    pub(super) fn announced_length(&self) -> Option<u64> {
+        self.request
+            .headers()
+            .get("content-length")?
+            .to_str()
+            .ok()?
+            .parse()
+            .ok()
+    }
+
+    /// The body, to be passed on as it comes. Empty when it was taken before.
+    pub(super) fn take_body(&mut self) -> ClientBody {
+        let left = self.announced_length();
+        ClientBody {
+            payload: self.payload.take(),
+            left,
+            sender: self.sender.clone(),
+            pace: Pace::default(),
+        }
+    }
+}
+
+impl Source for Incoming {
+    fn method(&self) -> &str {
+        self.request.method().as_str()
+    }
+
+    fn path(&self) -> &str {
+        self.whole_path().get(self.base..).unwrap_or("")
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.request.uri().query()
+    }
+
+    fn header(&self, name: &str) -> Vec<&[u8]> {
+        self.all(name).collect()
+    }
+
+    async fn body(&mut self) -> Result<Bytes, MlflowError> {
+        if self
+            .announced_length()
+            .is_some_and(|length| length > self.json_body as u64)
+        {
+            return Err(MlflowError::TooLarge);
+        }
+        let mut body = self.take_body();
+        let mut whole = BytesMut::new();
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let data = frame
+                .ok()
+                .and_then(|frame| frame.into_data().ok())
+                .ok_or(MlflowError::ClientLeft)?;
+            if whole.len() + data.len() > self.json_body {
+                return Err(MlflowError::TooLarge);
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok(whole.freeze())
+    }
+}
+
+/// The client's body on its way to MLflow: counted, and held to a pace.
+pub(super) struct ClientBody {
+    payload: Option<Payload>,
+    /// What is still to come, where the client said how much.
+    left: Option<u64>,
+    sender: Rc<Sender>,
+    pace: Pace,
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        let Some(payload) = this.payload.as_mut() else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(payload).poll_next(cx) {
+            Poll::Ready(Some(Ok(data))) => {
+                let length = data.len() as u64;
+                this.sender.bytes.set(this.sender.bytes.get() + length);
+                this.left = this.left.map(|left| left.saturating_sub(length));
+                this.pace.moved(length);
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Poll::Ready(None) => {
+                this.payload = None;
+                Poll::Ready(None)
+            }
+            // A broken upload ends the request to MLflow broken too: it must never look whole.
+            Poll::Ready(Some(Err(error))) => {
+                this.payload = None;
+                this.sender.fault.set(Some(SenderFault::Left));
+                Poll::Ready(Some(Err(io::Error::other(error.to_string()))))
+            }
+            Poll::Pending => {
+                ready!(this.pace.poll_too_slow(cx));
+                this.payload = None;
+                this.sender.fault.set(Some(SenderFault::TooSlow));
+                Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.payload.is_none() || self.left == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.left {
+            Some(left) => SizeHint::with_exact(left),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+/// Runs only while we wait for the client: MLflow's own slowness is not held against it.
+#[derive(Default)]
+struct Pace {
+    waiting: Option<Pin<Box<Sleep>>>,
+    moved: u64,
+}
+
+impl Pace {
+    fn moved(&mut self, bytes: u64) {
+        self.moved += bytes;
+        if self.moved >= PACE_BYTES {
+            *self = Self::default();
+        }
+    }
+
+    fn poll_too_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + PACE_TIME)));
+        waiting.as_mut().poll(cx)
+    }
+}

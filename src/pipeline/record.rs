@@ -1,0 +1,215 @@
+//! What goes into the trail about one request, however it ends, before the last byte of its answer.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::audit::{Actor, Audit, AuditError, Event, Http, Outcome, Touched, Why};
+use crate::domain::{Access, Caller, Clock, Permission, Random, Reason, ReasonCode};
+use crate::mlflow::{self, Source};
+use crate::policy::Roles;
+use crate::telemetry::Metrics;
+
+use super::incoming::{Incoming, Sender};
+
+/// Where records go, and which ones.
+pub(super) struct Trail {
+    pub(super) audit: Arc<Audit>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    /// Record what only reads, too.
+    pub(super) reads: bool,
+    /// `audit.on_failure = "refuse"`.
+    pub(super) refuse: bool,
+}
+
+impl Trail {
+    /// Whether a request may begin: without a trail nothing happens.
+    pub(super) fn is_open(&self) -> bool {
+        !self.refuse || self.audit.healthy()
+    }
+
+    fn write_later(&self, event: Event) {
+        let audit = self.audit.clone();
+        // Without a runtime the process is at its end, and the trail closed already.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = audit.record(event).await {
+                    tracing::error!(%error, "an event is missing from the trail");
+                }
+            });
+        }
+    }
+
+    pub(super) fn begin(self: &Arc<Self>, incoming: &Incoming) -> Record {
+        let id: [u8; 16] = self.random.bytes();
+        let event = Event {
+            time: self.clock.now(),
+            id: hex::encode(id),
+            request_id: Some(incoming.id.as_str().to_owned()),
+            actor: Actor {
+                address: Some(incoming.address.to_string()),
+                ..Actor::default()
+            },
+            action: "request.refused".to_owned(),
+            resources: Vec::new(),
+            upstream: None,
+            outcome: Outcome::Failed,
+            reason: Why {
+                code: ReasonCode::ClientLeft.as_str().to_owned(),
+                text: "The client went away.".to_owned(),
+            },
+            http: Some(Http {
+                method: incoming.method().to_owned(),
+                path: incoming.whole_path().to_owned(),
+                ..Http::default()
+            }),
+        };
+        Record {
+            trail: self.clone(),
+            event: Some(Box::new(event)),
+            started: Instant::now(),
+            sender: incoming.sender.clone(),
+            class: "none",
+            only_reads: false,
+            status: 0,
+            bytes_out: 0,
+        }
+    }
+}
+
+/// One request's event in the making. Closed once; when it is dropped before, the client left, and that is recorded.
+pub struct Record {
+    trail: Arc<Trail>,
+    event: Option<Box<Event>>,
+    started: Instant,
+    sender: Rc<Sender>,
+    /// The noun of the action.
+    class: &'static str,
+    only_reads: bool,
+    pub(super) status: u16,
+    pub(super) bytes_out: u64,
+}
+
+impl Record {
+    pub(super) fn asked_of(&mut self, upstream: &str) {
+        if let Some(event) = &mut self.event {
+            event.upstream = Some(upstream.to_owned());
+        }
+    }
+
+    pub(super) fn asked_by(&mut self, caller: &Caller, roles: &Roles) {
+        if let Some(event) = &mut self.event {
+            event.actor = Actor::of(caller, roles.names());
+        }
+    }
+
+    pub(super) fn asks(&mut self, request: &mlflow::Request) {
+        self.class = request.action.split('.').next().unwrap_or(request.action);
+        self.only_reads = request.accesses.iter().all(|access| match access {
+            Access::Public | Access::Member => true,
+            Access::On { permission, .. } => *permission <= Permission::Read,
+        });
+        if let Some(event) = &mut self.event {
+            request.action.clone_into(&mut event.action);
+            event.resources = request
+                .accesses
+                .iter()
+                .filter_map(|access| match access {
+                    Access::On { permission, resource } => Some(Touched::of(*permission, resource)),
+                    Access::Public | Access::Member => None,
+                })
+                .collect();
+        }
+    }
+
+    /// Writes the event. Waits until it is written.
+    ///
+    /// # Errors
+    /// When it could not be written and nothing may pass without.
+    pub async fn close(mut self, outcome: Outcome, reason: &Reason) -> Result<(), AuditError> {
+        let Some(event) = self.finish(outcome, reason) else {
+            return Ok(());
+        };
+        match self.trail.audit.record(event).await {
+            Err(error) if self.trail.refuse => Err(error),
+            Err(error) => {
+                tracing::error!(%error, "an event is missing from the trail");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Writes the event without anybody waiting for it: the answer is broken already.
+    pub(super) fn close_later(mut self, outcome: Outcome, reason: Reason) {
+        if let Some(event) = self.finish(outcome, &reason) {
+            self.trail.write_later(event);
+        }
+    }
+
+    /// A record of the same request whose event stays unwritten: for the answer that tells of a trail that cannot be written.
+    pub(super) fn twin(&self) -> Self {
+        Self {
+            trail: self.trail.clone(),
+            event: None,
+            started: self.started,
+            sender: self.sender.clone(),
+            class: self.class,
+            only_reads: self.only_reads,
+            status: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// The answer's head and how long its body is, for answers that are here as a whole.
+    pub fn answered(&mut self, status: u16, bytes_out: u64) {
+        self.status = status;
+        self.bytes_out = bytes_out;
+    }
+
+    fn finish(&mut self, outcome: Outcome, reason: &Reason) -> Option<Event> {
+        let mut event = *self.event.take()?;
+        let took = self.started.elapsed();
+        self.trail.metrics.request(self.class, label(outcome), took);
+        event.outcome = outcome;
+        event.reason = Why::from(reason);
+        if let Some(http) = &mut event.http {
+            http.status = self.status;
+            http.bytes_in = self.sender.bytes.get();
+            http.bytes_out = self.bytes_out;
+            http.duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        }
+        tracing::info!(
+            request_id = event.request_id.as_deref().unwrap_or_default(),
+            action = event.action,
+            user = event.actor.user.as_deref().unwrap_or_default(),
+            outcome = ?event.outcome,
+            code = event.reason.code,
+            status = self.status,
+            duration_ms = event.http.as_ref().map_or(0, |http| http.duration_ms),
+            "request"
+        );
+        let leave_out = !self.trail.reads && self.only_reads && outcome == Outcome::Allowed;
+        (!leave_out).then_some(event)
+    }
+}
+
+fn label(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Allowed => "allowed",
+        Outcome::Refused => "refused",
+        Outcome::Failed => "failed",
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let left = Reason::new(ReasonCode::ClientLeft, "The client went away before the answer's end.");
+        let Some(event) = self.finish(Outcome::Failed, &left) else {
+            return;
+        };
+        self.trail.write_later(event);
+    }
+}
