@@ -122,7 +122,7 @@ impl Formatter for Plain {
 }
 
 /// Control, separator, zero-width, bidirectional and tag characters. Those below U+0020 are JSON's own to escape.
-fn is_unsafe(character: char) -> bool {
+pub fn is_unsafe(character: char) -> bool {
     matches!(character,
         '\u{7f}'..='\u{9f}'
         | '\u{ad}'

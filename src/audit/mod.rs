@@ -6,7 +6,7 @@ mod files;
 mod verify;
 mod writer;
 
-pub use chain::{GENESIS, Link, seal};
+pub use chain::{GENESIS, Link, is_unsafe, seal};
 pub use event::{Actor, Event, Http, Outcome, Record, Touched, Why};
 pub use files::{lines, with_rotated};
 pub use verify::{Break, BreakKind, Report, verify};

@@ -1,1 +1,66 @@
+//! What the operator or the user typed.
 
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod audit;
+mod hash_password;
+
+/// How a command ended; the numbers are part of the contract. Bad usage (2) is clap's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    Failed = 1,
+    Refused = 3,
+    NotSignedIn = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The gate in front of MLflow: sign-in, roles and an audit trail.
+#[derive(Parser, Debug)]
+#[command(name = "mlgate", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Check, follow and search the audit trail.
+    Audit(audit::Audit),
+    /// Read a password from standard input and print its argon2id line for a users file.
+    HashPassword(hash_password::HashPassword),
+}
+
+/// Carries out what was typed.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let stdout = io::stdout();
+    let mut out = io::BufWriter::new(stdout.lock());
+    let result = match cli.command {
+        Command::Audit(audit) => audit::run(audit, &mut out),
+        Command::HashPassword(asked) => hash_password::run(&asked, &mut io::stdin().lock(), &mut out),
+    };
+    match result.and_then(|exit| out.flush().map(|()| exit)) {
+        Ok(exit) => exit.into(),
+        // `mlgate audit search … | head` ends early, and well.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done.into(),
+        Err(error) => {
+            complain(&error);
+            Exit::Failed.into()
+        }
+    }
+}
+
+/// One line on standard error.
+fn complain(error: &dyn std::fmt::Display) {
+    // Nothing can be done where standard error is closed.
+    let _ = writeln!(io::stderr(), "mlgate: {error}");
+}
