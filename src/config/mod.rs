@@ -1,17 +1,56 @@
 //! What the operator wants: the whole configuration as final types. Parsed once; nothing later validates.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use ipnet::IpNet;
 use url::Url;
 
-use crate::domain::{Kind, Permission, Secret};
+use crate::domain::{Random, SystemRandom};
+
+mod audit;
+mod check;
+mod files;
+mod limits;
+mod listen;
+mod network;
+mod node;
+mod pages;
+mod problem;
+mod provider;
+mod reader;
+mod role;
+mod session;
+mod telemetry;
+mod tokens;
+mod upstream;
+mod users;
+mod value;
+
+pub use audit::{Audit, OnAuditFailure};
+pub use check::Check;
+pub use limits::{Limits, Rate};
+pub use listen::{Listen, ListenTls};
+pub use network::Network;
+pub use pages::Pages;
+pub use problem::Problem;
+pub use provider::{LocalProvider, OidcProvider, Provider, ProviderKind};
+pub use role::{Grant, Role};
+pub use session::{Session, StoreKind};
+pub use telemetry::{LogFormat, Telemetry};
+pub use tokens::Tokens;
+pub use upstream::Upstream;
+pub use users::{LocalUser, load_users};
+
+#[cfg(test)]
+mod tests;
+
+use node::Node;
+use reader::{Reading, Section};
 
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file that this was read from.
+    /// The file that this was read from, absolute.
     pub file: PathBuf,
     /// Absolute, without a trailing slash in its path; may carry a path.
     pub public_url: Url,
@@ -26,6 +65,7 @@ pub struct Config {
     pub audit: Audit,
     pub limits: Limits,
     pub pages: Pages,
+    pub telemetry: Telemetry,
     /// Every file that the configuration names, itself included: a change to one of them is a reason to reload.
     pub watched: Vec<PathBuf>,
 }
@@ -47,211 +87,118 @@ impl Config {
     }
 }
 
-#[derive(Clone, Debug)]
-pub struct Listen {
-    pub address: SocketAddr,
-    pub admin_address: SocketAddr,
-    /// Unix socket for the operator's commands.
-    pub admin_socket: PathBuf,
-    pub tls: Option<ListenTls>,
-}
-
-#[derive(Clone, Debug)]
-pub struct ListenTls {
-    pub cert_file: PathBuf,
-    pub key_file: PathBuf,
-    /// True when 1.2 is refused.
-    pub only_tls13: bool,
-    pub client_ca_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Network {
-    pub trusted_proxies: Vec<IpNet>,
-    pub allow: Vec<IpNet>,
-    pub deny: Vec<IpNet>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    pub name: String,
-    /// Lower case, without ports; empty: any.
-    pub hosts: Vec<String>,
-    /// http or https; its path goes in front of every forwarded path.
-    pub url: Url,
-    /// `None`: ask the server.
-    pub mlflow_version: Option<String>,
-    pub ca_file: Option<PathBuf>,
-    pub client_cert_file: Option<PathBuf>,
-    pub client_key_file: Option<PathBuf>,
-    pub basic_auth: Option<(String, Secret)>,
-    pub connect_timeout: Duration,
-    pub response_timeout: Duration,
-    /// `attribution = "enforce"`.
-    pub attribution: bool,
-    pub artifact_roots: Vec<String>,
-    /// `assistant = "admin"`.
-    pub assistant: bool,
-}
-
-#[derive(Clone, Debug)]
-pub struct Session {
-    pub store: StoreKind,
-    /// 32 bytes each; the first encrypts, all decrypt. Never empty: with `store = "memory"` and no file, one was made up at load.
-    pub secrets: Vec<[u8; 32]>,
-    pub cookie_domain: Option<String>,
-    pub idle_timeout: Duration,
-    pub absolute_timeout: Duration,
-    pub recheck: Duration,
-    pub outage_grace: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub enum StoreKind {
-    Memory,
-    Redis { url: Secret, ca_file: Option<PathBuf> },
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Check {
-    pub redirect_hosts: Vec<String>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Provider {
-    /// `[a-z0-9-]+`, unique.
-    pub id: String,
-    pub label: String,
-    pub kind: ProviderKind,
-}
-
-#[derive(Clone, Debug)]
-pub enum ProviderKind {
-    Local(LocalProvider),
-    Oidc(Box<OidcProvider>),
-}
-
-#[derive(Clone, Debug)]
-pub struct LocalProvider {
-    pub users_file: PathBuf,
-    /// As it stood when the configuration was read; the provider rereads the file when it changes.
-    pub users: Vec<LocalUser>,
-}
-
-#[derive(Clone, Debug)]
-pub struct LocalUser {
-    pub name: String,
-    /// An argon2id PHC string.
-    pub password_hash: Secret,
-    pub groups: Vec<String>,
-    pub display_name: Option<String>,
-    pub email: Option<String>,
-    pub disabled: bool,
-}
-
-#[derive(Clone, Debug)]
-pub struct OidcProvider {
-    /// As written: the issuer is compared byte for byte.
-    pub issuer: String,
-    pub ca_file: Option<PathBuf>,
-    pub client_id: String,
-    pub client_secret: Option<Secret>,
-    pub scopes: Vec<String>,
-    pub user_claim: String,
-    /// JSON pointers (RFC 6901).
-    pub groups_claim: Vec<String>,
-    pub hosted_domains: Vec<String>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Role {
-    pub name: String,
-    /// `provider:group`; `*:group` for any provider.
-    pub groups: Vec<String>,
-    /// `provider:user`.
-    pub users: Vec<String>,
-    /// Names of upstreams; empty: all.
-    pub upstreams: Vec<String>,
-    pub grants: Vec<Grant>,
-}
-
-/// One line of a role: a permission, or DENY, on patterns of each kind.
-#[derive(Clone, Debug)]
-pub struct Grant {
-    /// `None` is DENY.
-    pub permission: Option<Permission>,
-    /// Whole names with `*` for any run of characters, or `id:…`.
-    pub patterns: Vec<(Kind, Vec<String>)>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Tokens {
-    pub access_lifetime: Duration,
-    pub refresh_idle: Duration,
-    pub refresh_absolute: Duration,
-    pub personal_max_lifetime: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub struct Audit {
-    pub file: PathBuf,
-    pub rotate_size: u64,
-    pub keep: Duration,
-    /// `sync = "fsync"`.
-    pub fsync: bool,
-    pub reads: bool,
-    pub on_failure: OnAuditFailure,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnAuditFailure {
-    Refuse,
-    Continue,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    pub count: u32,
-    pub per: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub struct Limits {
-    pub login_attempts: Rate,
-    pub requests: Option<Rate>,
-    /// Bytes.
-    pub header_size: usize,
-    /// Bytes.
-    pub json_body: usize,
-}
-
-/// What the operator may say on the pages (section `[pages]`): all optional.
-#[derive(Clone, Debug, Default)]
-pub struct Pages {
-    pub operator: Option<String>,
-    /// Shown under the sign-in form and on refusals: acceptable use, where to ask for access.
-    pub notice: Option<String>,
-    /// A CSS colour `#rrggbb`.
-    pub accent: Option<String>,
-    pub logo_file: Option<PathBuf>,
-}
-
-/// One thing that is wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// `provider[1].issuer`
-    pub key: String,
-    /// 1-based; `None` where the value did not come from the file.
-    pub line: Option<usize>,
-    /// What is wrong and how to mend it. Holds no secret.
-    pub text: String,
-}
-
-/// Reads the file and everything that it names.
+/// Reads the file, everything that it names, and the environment's `MLGATE__…`.
 ///
 /// # Errors
 /// All problems together; the list is never empty.
 pub fn load(file: &Path) -> Result<Config, Vec<Problem>> {
-    let _ = file;
-    todo!("config helper")
+    // Not `vars`: a name or value that is not UTF-8 would be a panic there.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    load_with(file, variables, &SystemRandom::new())
+}
+
+/// Like [`load`], with the environment and the randomness as arguments.
+///
+/// # Errors
+/// All problems together; the list is never empty.
+pub fn load_with(file: &Path, variables: Vec<(String, String)>, random: &dyn Random) -> Result<Config, Vec<Problem>> {
+    read(file, variables, random).0
+}
+
+type Known = BTreeSet<String>;
+
+fn read(file: &Path, variables: Vec<(String, String)>, random: &dyn Random) -> (Result<Config, Vec<Problem>>, Known) {
+    let mut early = Vec::new();
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let tree = fs::read_to_string(&absolute)
+        .map_err(|error| Problem::new("", None, format!("{} cannot be read: {error}", absolute.display())))
+        .and_then(|text| node::parse(&text));
+    let mut tree = match tree {
+        Ok(tree) => tree,
+        Err(problem) => return (Err(vec![problem]), Known::new()),
+    };
+    node::overlay(&mut tree, variables, &mut early);
+    let reading = Reading::new(absolute.parent().unwrap_or(Path::new("/")));
+    early.into_iter().for_each(|problem| reading.report(problem));
+    reading.watch(&absolute);
+    let config = read_tree(&reading, &tree, absolute, random);
+    let (mut problems, watched, known) = reading.finish();
+    match config {
+        Some(config) if problems.is_empty() => (Ok(Config { watched, ..config }), known),
+        _ => {
+            if problems.is_empty() {
+                problems.push(Problem::new(
+                    "",
+                    None,
+                    "cannot be used, for a reason that the gateway failed to name",
+                ));
+            }
+            (Err(problems), known)
+        }
+    }
+}
+
+fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random) -> Option<Config> {
+    let root = Section::root(reading, tree);
+    let insecure_http = root.value("insecure_http", value::flag).unwrap_or(false);
+    let public_url = root.required("public_url", |node| public_url(node, insecure_http));
+    let listen = listen::read(root.section("listen"), file.with_extension("sock"));
+    let network = network::read(root.section("network"));
+    let (upstreams, upstream_names) = upstream::read_all(&root);
+    let session = session::read(root.section("session"), public_url.as_ref(), random);
+    let check = check::read(root.section("check"));
+    let (providers, provider_ids) = provider::read_all(&root);
+    let roles = role::read_all(&root, &provider_ids, &upstream_names);
+    let tokens = tokens::read(root.section("tokens"));
+    let audit = audit::read(root.section("audit"));
+    let limits = limits::read(root.section("limits"));
+    let pages = pages::read(root.section("pages"));
+    let telemetry = telemetry::read(root.section("telemetry"));
+    not_yet(&root, "trusted_issuer", "bearer tokens of other issuers");
+    not_yet(&root, "client", "OAuth clients");
+    not_yet(&root, "protected_alias", "protected aliases");
+    root.finish();
+    Some(Config {
+        file,
+        public_url: public_url?,
+        listen: listen?,
+        network,
+        upstreams,
+        session: session?,
+        check,
+        providers,
+        roles,
+        tokens: tokens?,
+        audit: audit?,
+        limits,
+        pages,
+        telemetry: telemetry?,
+        watched: Vec::new(),
+    })
+}
+
+/// A key whose part is not written yet: refused, so that nobody believes it to be in force.
+fn not_yet(section: &Section<'_>, key: &'static str, what: &str) {
+    if section.node(key).is_some() {
+        section.problem(
+            key,
+            format!("cannot be used yet: {what} come with a later version; leave it out"),
+        );
+    }
+}
+
+fn public_url(node: &Node, insecure_http: bool) -> Result<Url, String> {
+    let mut url = value::web_url(node)?;
+    if url.scheme() == "http" && !value::is_loopback(&url) && !insecure_http {
+        return Err("must be https: over plain http everyone on the way can read passwords and sessions (insecure_http = true allows it)".into());
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '~');
+    if path.contains("//") || !path.chars().all(plain) {
+        return Err("must have a path of letters, digits, - _ . ~ and single slashes".into());
+    }
+    url.set_path(&path);
+    Ok(url)
 }
