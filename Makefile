@@ -1,0 +1,36 @@
+# mlgate: every target says in one line what it does; `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.PHONY: help demo test lint deny bench docs image chart
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+
+demo: ## run a real MLflow with samples and mlgate in front of it at http://localhost:8080
+	@config/demo/run.sh
+
+test: ## install what is missing and run every test
+	@integration-tests/setup.sh redis nginx browser mlflow-3.18 mlflow-2.22 node keycloak cargo-deny
+	@$(MAKE) --no-print-directory lint deny
+	cargo test --locked
+
+lint: ## formatting and clippy, warnings refused
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+deny: ## licences, bans and advisories of all dependencies
+	@integration-tests/setup.sh cargo-deny
+	@integration-tests/deny.sh
+
+bench: ## signed-in requests through mlgate and through nginx, side by side
+	@integration-tests/setup.sh nginx
+	@benches/side_by_side.sh
+
+docs: ## the book is plain Markdown in docs/; this builds the program's own documentation
+	cargo doc --locked --no-deps
+
+image: ## the container image
+	@echo "the image does not exist yet" >&2; exit 1
+
+chart: ## the Helm chart
+	@echo "the chart does not exist yet" >&2; exit 1
