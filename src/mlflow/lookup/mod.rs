@@ -1,0 +1,402 @@
+//! From the ids in a request to the names that grants speak of, asked of the upstream and remembered for a while.
+
+mod cache;
+mod question;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use self::cache::Remembered;
+use self::question::{Question, is_experiment_id, is_plain_id, query, text};
+use super::MlflowError;
+use crate::domain::{Clock, Kind, Permission, Resource};
+use crate::outbound::UpstreamClient;
+
+/// A run, trace or logged model never moves; but SQLite may give the id of a purged experiment to a new one.
+const CHILD_LIFETIME: Duration = Duration::from_secs(600);
+
+/// Names change: a rename elsewhere is noticed after this.
+const NAME_LIFETIME: Duration = Duration::from_secs(30);
+
+/// Past this many unknown experiments, pages of all of them cost MLflow less than one question each.
+const FEW: usize = 100;
+
+/// Experiments in one page of all, and pages at most.
+const PAGE: usize = 1000;
+const PAGES: usize = 100;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExperimentRef {
+    pub id: String,
+    pub name: String,
+}
+
+impl ExperimentRef {
+    pub fn resource(&self) -> Resource {
+        Resource::one(Kind::Experiment, self.id.as_str(), self.name.as_str())
+    }
+}
+
+/// A registered model or a prompt: MLflow keeps both in one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelRef {
+    pub name: String,
+    pub prompt: bool,
+}
+
+impl ModelRef {
+    pub fn kind(&self) -> Kind {
+        if self.prompt {
+            Kind::Prompt
+        } else {
+            Kind::RegisteredModel
+        }
+    }
+
+    pub fn resource(&self) -> Resource {
+        Resource::named(self.kind(), self.name.as_str())
+    }
+}
+
+/// What belongs to exactly one experiment for as long as it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Child {
+    Run,
+    Trace,
+    LoggedModel,
+    Issue,
+    ReviewQueue,
+    LabelSchema,
+    PromptOptimizationJob,
+}
+
+/// The look-ups of one upstream. Whatever is not surely known is `None` or an error, never somebody's right.
+pub struct Lookup {
+    question: Question,
+    children: Remembered<(Child, String), Arc<str>>,
+    experiments: Remembered<String, Arc<ExperimentRef>>,
+    models: Remembered<String, Arc<ModelRef>>,
+    gateway: Remembered<(Kind, String), Arc<str>>,
+}
+
+impl std::fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lookup").finish_non_exhaustive()
+    }
+}
+
+impl Lookup {
+    pub fn new(client: Arc<UpstreamClient>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            question: Question::new(client),
+            children: Remembered::new(50_000, CHILD_LIFETIME, clock.clone()),
+            experiments: Remembered::new(20_000, NAME_LIFETIME, clock.clone()),
+            models: Remembered::new(20_000, NAME_LIFETIME, clock.clone()),
+            gateway: Remembered::new(2_000, NAME_LIFETIME, clock),
+        }
+    }
+
+    /// `None` where the upstream has no such experiment; deleted ones are found.
+    pub async fn experiment(&self, id: &str) -> Result<Option<Arc<ExperimentRef>>, MlflowError> {
+        if !is_experiment_id(id) {
+            return Ok(None);
+        }
+        let ask = async {
+            let target = query("/api/2.0/mlflow/experiments/get", &[("experiment_id", id)]);
+            let found = self.question.get(&target).await?;
+            // MLflow reads ids with Python's int(): what it found must be what was asked.
+            Ok(found
+                .as_ref()
+                .and_then(|answer| experiment_in(answer.get("experiment")?))
+                .filter(|found| found.id == id)
+                .map(Arc::new))
+        };
+        self.experiments.get_or_ask(&id.to_owned(), ask).await
+    }
+
+    /// Several at once, in their order.
+    pub async fn experiments(&self, ids: &[String]) -> Result<Vec<Option<Arc<ExperimentRef>>>, MlflowError> {
+        let unknown = ids.iter().filter(|id| self.experiments.get(id).is_none()).count();
+        if unknown > FEW {
+            self.learn_all_experiments(ids).await?;
+        }
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            found.push(match self.experiments.get(id) {
+                None if unknown > FEW => None,
+                None => self.experiment(id).await?,
+                known => known,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Not remembered: the name may mean another experiment by the next request.
+    pub async fn experiment_named(&self, name: &str) -> Result<Option<Arc<ExperimentRef>>, MlflowError> {
+        let target = query("/api/2.0/mlflow/experiments/get-by-name", &[("experiment_name", name)]);
+        let found = self.question.get(&target).await?;
+        // A database that compares without case may find another name.
+        let found = found
+            .as_ref()
+            .and_then(|answer| experiment_in(answer.get("experiment")?))
+            .filter(|found| found.name == name)
+            .map(Arc::new);
+        if let Some(found) = &found {
+            self.experiments.learn(found.id.clone(), found.clone());
+        }
+        Ok(found)
+    }
+
+    pub async fn experiment_of(&self, child: Child, id: &str) -> Result<Option<Arc<ExperimentRef>>, MlflowError> {
+        if !is_plain_id(id) {
+            return Ok(None);
+        }
+        let parent = self
+            .children
+            .get_or_ask(&(child, id.to_owned()), self.parent(child, id))
+            .await?;
+        match parent {
+            Some(parent) => self.experiment(&parent).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn parent(&self, child: Child, id: &str) -> Result<Option<Arc<str>>, MlflowError> {
+        let get = |target: String| async move { self.question.get(&target).await };
+        let (answer, pointer, own_id) = match child {
+            Child::Run => (
+                get(query("/api/2.0/mlflow/runs/get", &[("run_id", id)])).await?,
+                "/run/info/experiment_id",
+                "/run/info/run_id",
+            ),
+            Child::Trace => return self.parent_of_trace(id).await,
+            Child::LoggedModel => (
+                get(format!("/api/2.0/mlflow/logged-models/{id}")).await?,
+                "/model/info/experiment_id",
+                "/model/info/model_id",
+            ),
+            Child::Issue => (
+                get(format!("/api/3.0/mlflow/issues/{id}")).await?,
+                "/issue/experiment_id",
+                "/issue/issue_id",
+            ),
+            Child::ReviewQueue => (
+                get(query("/api/3.0/mlflow/review-queues/get", &[("queue_id", id)])).await?,
+                "/review_queue/experiment_id",
+                "/review_queue/queue_id",
+            ),
+            Child::LabelSchema => (
+                get(query("/api/3.0/mlflow/label-schemas/get", &[("schema_id", id)])).await?,
+                "/label_schema/experiment_id",
+                "/label_schema/schema_id",
+            ),
+            Child::PromptOptimizationJob => (
+                get(format!("/api/3.0/mlflow/prompt-optimization/jobs/{id}")).await?,
+                "/job/experiment_id",
+                "/job/job_id",
+            ),
+        };
+        Ok(answer.and_then(|answer| {
+            let found = text(&answer, own_id)?;
+            (found == id).then(|| text(&answer, pointer)).flatten().map(Arc::from)
+        }))
+    }
+
+    /// 3.x keeps both spellings of traces in one table; 2.22 has the older route alone.
+    async fn parent_of_trace(&self, id: &str) -> Result<Option<Arc<str>>, MlflowError> {
+        let newer = format!("/api/3.0/mlflow/traces/{id}");
+        if let Some(answer) = self.question.get_if_routed(&newer).await? {
+            return Ok(answer.and_then(|answer| {
+                let found = text(&answer, "/trace/trace_info/trace_id")?;
+                let pointer = "/trace/trace_info/trace_location/mlflow_experiment/experiment_id";
+                (found == id).then(|| text(&answer, pointer)).flatten().map(Arc::from)
+            }));
+        }
+        let answer = self.question.get(&format!("/api/2.0/mlflow/traces/{id}/info")).await?;
+        Ok(answer.and_then(|answer| {
+            let found = text(&answer, "/trace_info/request_id")?;
+            (found == id)
+                .then(|| text(&answer, "/trace_info/experiment_id"))
+                .flatten()
+                .map(Arc::from)
+        }))
+    }
+
+    /// The experiments that an evaluation dataset is linked to; empty where there is none or no such dataset.
+    pub async fn experiments_of_dataset(&self, id: &str) -> Result<Vec<Arc<ExperimentRef>>, MlflowError> {
+        if !is_plain_id(id) {
+            return Ok(Vec::new());
+        }
+        let target = format!("/api/3.0/mlflow/datasets/{id}/experiment-ids");
+        let answer = self.question.get(&target).await?;
+        let ids: Vec<String> = answer
+            .as_ref()
+            .and_then(|answer| answer.get("experiment_ids")?.as_array())
+            .map(|ids| ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+            .unwrap_or_default();
+        Ok(self.experiments(&ids).await?.into_iter().flatten().collect())
+    }
+
+    pub async fn model(&self, name: &str) -> Result<Option<Arc<ModelRef>>, MlflowError> {
+        let ask = async {
+            let target = query("/api/2.0/mlflow/registered-models/get", &[("name", name)]);
+            let found = self.question.get(&target).await?;
+            Ok(found
+                .as_ref()
+                .and_then(|answer| model_in(answer.get("registered_model")?))
+                .filter(|found| found.name == name)
+                .map(Arc::new))
+        };
+        self.models.get_or_ask(&name.to_owned(), ask).await
+    }
+
+    /// The run that a version says it came from; `None` where there is no such version or it names none.
+    pub async fn model_version_run(&self, name: &str, version: &str) -> Result<Option<String>, MlflowError> {
+        let target = query(
+            "/api/2.0/mlflow/model-versions/get",
+            &[("name", name), ("version", version)],
+        );
+        let answer = self.question.get(&target).await?;
+        Ok(answer
+            .as_ref()
+            .and_then(|answer| text(answer, "/model_version/run_id"))
+            .filter(|run| !run.is_empty())
+            .map(str::to_owned))
+    }
+
+    /// Where a run's artifacts are: the prefix that its own files have.
+    pub async fn run_artifact_uri(&self, run_id: &str) -> Result<Option<String>, MlflowError> {
+        if !is_plain_id(run_id) {
+            return Ok(None);
+        }
+        let target = query("/api/2.0/mlflow/runs/get", &[("run_id", run_id)]);
+        let answer = self.question.get(&target).await?;
+        Ok(answer
+            .as_ref()
+            .and_then(|answer| text(answer, "/run/info/artifact_uri"))
+            .map(str::to_owned))
+    }
+
+    /// `(id, name)` of a gateway secret, endpoint or model definition; `None` for any other kind.
+    pub async fn gateway_object(&self, kind: Kind, id: &str) -> Result<Option<(String, String)>, MlflowError> {
+        let (path, parameter, object, name) = match kind {
+            Kind::GatewaySecret => ("secrets", "secret_id", "secret", "secret_name"),
+            Kind::GatewayEndpoint => ("endpoints", "endpoint_id", "endpoint", "name"),
+            Kind::GatewayModelDefinition => ("model-definitions", "model_definition_id", "model_definition", "name"),
+            _ => return Ok(None),
+        };
+        if !is_plain_id(id) {
+            return Ok(None);
+        }
+        let ask = async {
+            let target = query(&format!("/api/3.0/mlflow/gateway/{path}/get"), &[(parameter, id)]);
+            let found = self.question.get(&target).await?;
+            Ok(found.and_then(|answer| {
+                let object = answer.get(object)?;
+                (object.get(parameter)?.as_str()? == id).then_some(())?;
+                object.get(name)?.as_str().map(Arc::from)
+            }))
+        };
+        let found = self.gateway.get_or_ask(&(kind, id.to_owned()), ask).await?;
+        Ok(found.map(|name: Arc<str>| (id.to_owned(), name.to_string())))
+    }
+
+    /// `(id, name)` of a gateway endpoint.
+    pub async fn gateway_endpoint_named(&self, name: &str) -> Result<Option<(String, String)>, MlflowError> {
+        let target = query("/api/3.0/mlflow/gateway/endpoints/get", &[("name", name)]);
+        let answer = self.question.get(&target).await?;
+        Ok(answer.and_then(|answer| {
+            let id = text(&answer, "/endpoint/endpoint_id")?;
+            (text(&answer, "/endpoint/name")? == name).then(|| (id.to_owned(), name.to_owned()))
+        }))
+    }
+
+    /// Whether a model or prompt of this name may be seen, asking the upstream which it is only where that matters.
+    pub(super) async fn may_read_model(
+        &self,
+        name: &str,
+        may: &dyn Fn(Permission, &Resource) -> bool,
+    ) -> Result<bool, MlflowError> {
+        let as_model = may(Permission::Read, &Resource::named(Kind::RegisteredModel, name));
+        let as_prompt = may(Permission::Read, &Resource::named(Kind::Prompt, name));
+        if as_model == as_prompt {
+            return Ok(as_model);
+        }
+        let found = self.model(name).await?;
+        Ok(found.is_some_and(|model| if model.prompt { as_prompt } else { as_model }))
+    }
+
+    async fn learn_all_experiments(&self, ids: &[String]) -> Result<(), MlflowError> {
+        let mut token = None;
+        for _ in 0..PAGES {
+            let mut body = serde_json::json!({ "max_results": PAGE, "view_type": "ALL" });
+            if let Some(token) = token {
+                body["page_token"] = Value::String(token);
+            }
+            let mut page = self.question.post("/api/2.0/mlflow/experiments/search", &body).await?;
+            for found in page
+                .get("experiments")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(experiment_in)
+            {
+                self.experiments.learn(found.id.clone(), Arc::new(found));
+            }
+            token = match page.get_mut("next_page_token").map(Value::take) {
+                Some(Value::String(token)) if !token.is_empty() => Some(token),
+                _ => return Ok(()),
+            };
+            if ids.iter().all(|id| self.experiments.get(id).is_some()) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// An answer that passed by told where a child belongs.
+    pub fn learn_child(&self, child: Child, id: &str, experiment_id: &str) {
+        if is_plain_id(id) && is_experiment_id(experiment_id) {
+            self.children.learn((child, id.to_owned()), experiment_id.into());
+        }
+    }
+
+    /// A rename, delete or restore passed by.
+    pub fn forget_experiment(&self, id: &str) {
+        self.experiments.forget(&id.to_owned());
+    }
+
+    /// A rename, delete or tag passed by.
+    pub fn forget_model(&self, name: &str) {
+        self.models.forget(&name.to_owned());
+    }
+
+    /// An update or delete of a gateway object passed by.
+    pub fn forget_gateway_object(&self, kind: Kind, id: &str) {
+        self.gateway.forget(&(kind, id.to_owned()));
+    }
+}
+
+fn experiment_in(experiment: &Value) -> Option<ExperimentRef> {
+    Some(ExperimentRef {
+        id: experiment.get("experiment_id")?.as_str()?.to_owned(),
+        name: experiment.get("name")?.as_str()?.to_owned(),
+    })
+}
+
+fn model_in(model: &Value) -> Option<ModelRef> {
+    let tags = model.get("tags").and_then(Value::as_array).into_iter().flatten();
+    Some(ModelRef {
+        name: model.get("name")?.as_str()?.to_owned(),
+        prompt: tags
+            .filter_map(|tag| Some((tag.get("key")?.as_str()?, tag.get("value")?.as_str()?)))
+            .any(|(key, value)| is_prompt_tag(key, value)),
+    })
+}
+
+/// The tag that makes a registered model a prompt, as MLflow's store compares it.
+pub fn is_prompt_tag(key: &str, value: &str) -> bool {
+    key == "mlflow.prompt.is_prompt" && value.eq_ignore_ascii_case("true")
+}
