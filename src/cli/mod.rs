@@ -5,8 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod admin_socket;
 mod audit;
 mod hash_password;
+mod sessions;
+mod tokens;
 
 /// How a command ended; the numbers are part of the contract. Bad usage (2) is clap's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,12 @@ enum Command {
     Audit(audit::Audit),
     /// Read a password from standard input and print its argon2id line for a users file.
     HashPassword(hash_password::HashPassword),
+    /// List sessions and end them.
+    #[command(subcommand)]
+    Sessions(sessions::Sessions),
+    /// Make, list and end personal tokens.
+    #[command(subcommand)]
+    Tokens(tokens::Tokens),
 }
 
 /// Carries out what was typed.
@@ -47,6 +56,8 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Audit(audit) => audit::run(audit, &mut out),
         Command::HashPassword(asked) => hash_password::run(&asked, &mut io::stdin().lock(), &mut out),
+        Command::Sessions(asked) => sessions::run(asked, &mut out),
+        Command::Tokens(asked) => tokens::run(asked, &mut out),
     };
     match result.and_then(|exit| out.flush().map(|()| exit)) {
         Ok(exit) => exit.into(),
