@@ -7,3 +7,6 @@ pub mod front;
 pub mod login;
 pub mod logout;
 pub mod pages;
+
+#[cfg(test)]
+mod tests;

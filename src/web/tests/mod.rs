@@ -1,0 +1,461 @@
+//! Journeys through our own pages, over HTTP and without a network: refusals first, each with a control that passes.
+
+mod account;
+mod look;
+mod sign_in;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Service, ServiceResponse};
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::{App, test, web};
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use url::{Url, form_urlencoded};
+
+use crate::audit::Audit;
+use crate::config::{
+    self, Config, Grant, LocalProvider, OnAuditFailure, Pages as PageTexts, ProviderKind, Rate, StoreKind,
+};
+use crate::domain::{Clock, Identity, Kind, ManualClock, Permission, Random, Secret, SystemRandom, Timestamp};
+use crate::login::{Login, Parts, Provider, Way};
+use crate::policy::Policy;
+use crate::providers::{Departure, PasswordProvider, ProviderError, RedirectProvider, Vouched};
+use crate::sessions::cookie::Cookies;
+use crate::sessions::{Sessions, Settings};
+use crate::store::{MemoryStore, Sealer};
+use crate::tokens::Tokens;
+
+use super::front::Front;
+use super::pages::Pages;
+use super::{account as account_pages, assets, callback, login, logout};
+
+const ORIGIN: &str = "https://mlflow.example.com";
+const FORM: (header::HeaderName, &str) = (header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+
+struct Passwords;
+
+fn identity(provider: &str, user: &str, at: Timestamp) -> Identity {
+    Identity {
+        provider: provider.to_owned(),
+        subject: user.to_owned(),
+        user: user.to_owned(),
+        display_name: Some(format!("{user} <b>Example</b>")),
+        email: None,
+        groups: vec!["ml".to_owned()],
+        authenticated_at: at,
+    }
+}
+
+#[async_trait]
+impl PasswordProvider for Passwords {
+    async fn sign_in(&self, user: &str, password: &Secret) -> Result<Vouched, ProviderError> {
+        assert!(!password.is_empty(), "an empty password reached the provider");
+        match (self.canonical(user).as_str(), password.expose()) {
+            (user @ ("alice" | "bob"), "right") => Ok(Vouched {
+                identity: identity("local", user, Timestamp::from_seconds(0)),
+                state: None,
+            }),
+            ("dora", "right") => Err(ProviderError::AccountRefused("it is disabled".to_owned())),
+            _ => Err(ProviderError::BadPassword),
+        }
+    }
+
+    fn canonical(&self, user: &str) -> String {
+        user.to_lowercase()
+    }
+
+    async fn recheck(&self, _: &Identity, _: Option<&str>) -> Result<Vouched, ProviderError> {
+        Err(ProviderError::Unavailable("not asked here".to_owned()))
+    }
+}
+
+struct Redirects(SystemRandom);
+
+#[async_trait]
+impl RedirectProvider for Redirects {
+    async fn begin(&self, callback: &str) -> Result<Departure, ProviderError> {
+        let random: &dyn Random = &self.0;
+        let state = hex::encode(random.bytes::<16>());
+        assert_eq!(callback, "https://mlflow.example.com/auth/callback/idp");
+        Ok(Departure {
+            url: format!("https://idp.example/authorize?state={state}"),
+            memory: format!("memory of {state}"),
+            state: Secret::new(state),
+        })
+    }
+
+    async fn complete(&self, _: &str, memory: &str, query: &[(String, String)]) -> Result<Vouched, ProviderError> {
+        let value = |name: &str| {
+            query
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.as_str())
+        };
+        assert_eq!(Some(memory.trim_start_matches("memory of ")), value("state"));
+        match value("code") {
+            Some("good") => {
+                let identity = identity("idp", "carol", Timestamp::from_seconds(0));
+                Ok(Vouched {
+                    identity,
+                    state: Some("kept".to_owned()),
+                })
+            }
+            _ => Err(ProviderError::Refused("the nonce <differs>".to_owned())),
+        }
+    }
+
+    async fn recheck(&self, _: &Identity, _: Option<&str>) -> Result<Vouched, ProviderError> {
+        Err(ProviderError::Unavailable("not asked here".to_owned()))
+    }
+
+    async fn logout_url(&self, state: Option<&str>, return_to: &str) -> Option<String> {
+        assert_eq!(
+            (state, return_to),
+            (Some("kept"), "https://mlflow.example.com/auth/signed-out")
+        );
+        Some("https://idp.example/logout?x=y".to_owned())
+    }
+}
+
+fn config(folder: &std::path::Path, public_url: &str) -> Config {
+    let provider = |id: &str, kind| config::Provider {
+        id: id.to_owned(),
+        label: format!("The {id}"),
+        kind,
+    };
+    let oidc = config::OidcProvider {
+        issuer: "https://idp.example".to_owned(),
+        ca_file: None,
+        client_id: String::new(),
+        client_secret: None,
+        scopes: Vec::new(),
+        user_claim: String::new(),
+        groups_claim: Vec::new(),
+        hosted_domains: Vec::new(),
+    };
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Config {
+        file: PathBuf::new(),
+        public_url: Url::parse(public_url).unwrap(),
+        listen: config::Listen {
+            address,
+            admin_address: address,
+            admin_socket: PathBuf::new(),
+            tls: None,
+        },
+        network: config::Network::default(),
+        upstreams: vec![config::Upstream {
+            name: "production".to_owned(),
+            hosts: Vec::new(),
+            url: Url::parse("http://127.0.0.1:1").unwrap(),
+            mlflow_version: None,
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            basic_auth: None,
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(1),
+            attribution: true,
+            artifact_roots: Vec::new(),
+            assistant: false,
+        }],
+        session: config::Session {
+            store: StoreKind::Memory,
+            secrets: vec![[7; 32]],
+            cookie_domain: None,
+            idle_timeout: Duration::from_secs(3600),
+            absolute_timeout: Duration::from_secs(7200),
+            recheck: Duration::from_secs(300),
+            outage_grace: Duration::from_secs(300),
+        },
+        check: config::Check {
+            redirect_hosts: vec!["apps.example.com".to_owned()],
+        },
+        providers: vec![
+            provider(
+                "local",
+                ProviderKind::Local(LocalProvider {
+                    users_file: PathBuf::new(),
+                    users: Vec::new(),
+                }),
+            ),
+            provider("idp", ProviderKind::Oidc(Box::new(oidc))),
+        ],
+        roles: vec![config::Role {
+            name: "fraud-engineers".to_owned(),
+            groups: vec!["local:ml".to_owned()],
+            users: Vec::new(),
+            upstreams: Vec::new(),
+            grants: vec![Grant {
+                permission: Some(Permission::Edit),
+                patterns: vec![(Kind::Experiment, vec!["fraud/*".to_owned()])],
+            }],
+        }],
+        tokens: config::Tokens {
+            access_lifetime: Duration::from_secs(1),
+            refresh_idle: Duration::from_secs(1),
+            refresh_absolute: Duration::from_secs(1),
+            personal_max_lifetime: Duration::from_secs(86400),
+        },
+        audit: config::Audit {
+            file: folder.join("audit.jsonl"),
+            rotate_size: 1 << 20,
+            keep: Duration::from_secs(86400),
+            fsync: false,
+            reads: true,
+            on_failure: OnAuditFailure::Refuse,
+        },
+        limits: config::Limits {
+            login_attempts: Rate {
+                count: 5,
+                per: Duration::from_secs(300),
+            },
+            requests: None,
+            header_size: 32768,
+            json_body: 1 << 20,
+        },
+        pages: PageTexts {
+            operator: Some("Example & Co".to_owned()),
+            notice: Some("Only for work.\nAsk <ml@example.com>.".to_owned()),
+            accent: Some("#8b1e3f".to_owned()),
+            logo_file: None,
+        },
+        watched: Vec::new(),
+    }
+}
+
+/// A gateway without MLflow: our own pages alone.
+struct Stand {
+    front: Arc<ArcSwap<Front>>,
+    clock: Arc<ManualClock>,
+    sessions: Arc<Sessions>,
+    tokens: Arc<Tokens>,
+    trail: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+fn stand() -> Stand {
+    stand_with(&["local", "idp"], |_| {})
+}
+
+fn stand_with(providers: &[&str], change: impl FnOnce(&mut Config)) -> Stand {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), ORIGIN);
+    change(&mut config);
+    let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_795_435_200)));
+    let time: Arc<dyn Clock> = clock.clone();
+    let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+    let store = Arc::new(MemoryStore::new(time.clone()));
+    let settings = Settings {
+        secrets: config.session.secrets.clone(),
+        idle_timeout: config.session.idle_timeout,
+        absolute_timeout: config.session.absolute_timeout,
+        recheck: config.session.recheck,
+        outage_grace: config.session.outage_grace,
+    };
+    let secrets = config.session.secrets.clone();
+    let sessions = Arc::new(Sessions::new(settings, store.clone(), time.clone(), random.clone()));
+    let grace = config.session.outage_grace;
+    let tokens = Arc::new(Tokens::new(
+        secrets.clone(),
+        grace,
+        grace,
+        store.clone(),
+        time.clone(),
+        random.clone(),
+    ));
+    let ways = providers.iter().map(|id| Provider {
+        id: (*id).to_owned(),
+        label: format!("The {id}"),
+        way: match *id {
+            "idp" => Way::Redirect(Arc::new(Redirects(SystemRandom::new()))),
+            _ => Way::Password(Arc::new(Passwords)),
+        },
+    });
+    let parts = Parts {
+        providers: ways.collect(),
+        sessions: sessions.clone(),
+        tokens: tokens.clone(),
+        store,
+        sealer: Arc::new(Sealer::new(&secrets, random.clone())),
+        audit: Arc::new(Audit::open(&config.audit, time.clone()).unwrap()),
+        clock: time,
+        random,
+    };
+    let front = Front {
+        login: Login::new(&config, parts),
+        pages: Arc::new(Pages::new(&config).unwrap()),
+        cookies: Cookies::new(&config),
+        sessions: sessions.clone(),
+        policy: Arc::new(Policy::new(&config.roles)),
+        config: Arc::new(config),
+    };
+    let trail = folder.path().join("audit.jsonl");
+    Stand {
+        front: Arc::new(ArcSwap::from_pointee(front)),
+        clock,
+        sessions,
+        tokens,
+        trail,
+        _folder: folder,
+    }
+}
+
+/// One browser: it keeps cookies by name.
+#[derive(Default)]
+struct Browser {
+    cookies: Vec<(String, String)>,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: header::HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    fn location(&self) -> &str {
+        self.header("location")
+    }
+
+    fn set_cookies(&self) -> Vec<&str> {
+        self.headers
+            .get_all("set-cookie")
+            .map(|value| value.to_str().unwrap())
+            .collect()
+    }
+
+    /// The value of a hidden field of the page's first form.
+    fn field(&self, name: &str) -> String {
+        let start = self.body.find(&format!("name=\"{name}\" value=\"")).expect("the field") + name.len() + 15;
+        let end = self.body[start..].find('"').unwrap();
+        self.body[start..start + end].to_owned()
+    }
+}
+
+impl Stand {
+    async fn ask(&self, request: test::TestRequest) -> Answer {
+        let app = test::init_service(
+            App::new()
+                .app_data(web::Data::from(self.front.clone()))
+                .configure(login::configure)
+                .configure(callback::configure)
+                .configure(logout::configure)
+                .configure(account_pages::configure)
+                .configure(assets::configure),
+        )
+        .await;
+        let request = request.peer_addr(SocketAddr::from(([192, 0, 2, 1], 4711)));
+        let response: ServiceResponse<_> = app.call(request.to_request()).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.into_body().try_into_bytes().ok().unwrap_or_default();
+        Answer {
+            status,
+            headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        }
+    }
+
+    fn events(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(&self.trail).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn actions(&self) -> Vec<String> {
+        self.events()
+            .iter()
+            .map(|event| event["action"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+impl Browser {
+    fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn session(&self) -> Option<&str> {
+        self.cookie("__Host-mlgate")
+    }
+
+    fn request(&self, method: Method, path: &str) -> test::TestRequest {
+        let mut request = test::TestRequest::with_uri(path).method(method);
+        if !self.cookies.is_empty() {
+            let pairs: Vec<_> = self
+                .cookies
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            request = request.insert_header((header::COOKIE, pairs.join("; ")));
+        }
+        request
+    }
+
+    async fn send(&mut self, stand: &Stand, request: test::TestRequest) -> Answer {
+        let answer = stand.ask(request).await;
+        for cookie in answer.set_cookies() {
+            let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.retain(|(known, _)| known != name);
+            if !cookie.contains("Max-Age=0") {
+                self.cookies.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        answer
+    }
+
+    async fn get(&mut self, stand: &Stand, path: &str) -> Answer {
+        self.send(stand, self.request(Method::GET, path)).await
+    }
+
+    fn form(&self, path: &str, fields: &[(&str, &str)]) -> test::TestRequest {
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        self.request(Method::POST, path).insert_header(FORM).set_payload(body)
+    }
+
+    async fn post(&mut self, stand: &Stand, path: &str, fields: &[(&str, &str)]) -> Answer {
+        self.send(stand, self.form(path, fields).insert_header((header::ORIGIN, ORIGIN)))
+            .await
+    }
+
+    async fn sign_in(&mut self, stand: &Stand, user: &str, password: &str, rd: &str) -> Answer {
+        let form = self.get(stand, "/auth/login/local").await;
+        let token = form.field("csrf_token");
+        let fields = [
+            ("username", user),
+            ("password", password),
+            ("rd", rd),
+            ("csrf_token", &token),
+        ];
+        self.post(stand, "/auth/login/local", &fields).await
+    }
+
+    /// Begins at the identity provider; the state that it was given.
+    async fn depart(&mut self, stand: &Stand, path: &str) -> String {
+        let answer = self.get(stand, path).await;
+        assert_eq!(answer.status, StatusCode::FOUND);
+        answer
+            .location()
+            .strip_prefix("https://idp.example/authorize?state=")
+            .unwrap()
+            .to_owned()
+    }
+
+    async fn come_back(&mut self, stand: &Stand, state: &str, code: &str) -> Answer {
+        self.get(stand, &format!("/auth/callback/idp?code={code}&state={state}"))
+            .await
+    }
+}
