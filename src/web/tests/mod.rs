@@ -4,10 +4,9 @@ mod account;
 mod look;
 mod sign_in;
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceResponse};
@@ -15,13 +14,11 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{App, test, web};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use url::{Url, form_urlencoded};
+use url::form_urlencoded;
 
 use crate::audit::Audit;
-use crate::config::{
-    self, Config, Grant, LocalProvider, OnAuditFailure, Pages as PageTexts, ProviderKind, Rate, StoreKind,
-};
-use crate::domain::{Clock, Identity, Kind, ManualClock, Permission, Random, Secret, SystemRandom, Timestamp};
+use crate::config::{self, Config};
+use crate::domain::{Clock, Identity, ManualClock, Random, Secret, SystemRandom, Timestamp};
 use crate::login::{Login, Parts, Provider, Way};
 use crate::policy::Policy;
 use crate::providers::{Departure, PasswordProvider, ProviderError, RedirectProvider, Vouched};
@@ -122,111 +119,40 @@ impl RedirectProvider for Redirects {
     }
 }
 
-fn config(folder: &std::path::Path, public_url: &str) -> Config {
-    let provider = |id: &str, kind| config::Provider {
-        id: id.to_owned(),
-        label: format!("The {id}"),
-        kind,
-    };
-    let oidc = config::OidcProvider {
-        issuer: "https://idp.example".to_owned(),
-        ca_file: None,
-        client_id: String::new(),
-        client_secret: None,
-        scopes: Vec::new(),
-        user_claim: String::new(),
-        groups_claim: Vec::new(),
-        hosted_domains: Vec::new(),
-    };
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Config {
-        file: PathBuf::new(),
-        public_url: Url::parse(public_url).unwrap(),
-        listen: config::Listen {
-            address,
-            admin_address: address,
-            admin_socket: PathBuf::new(),
-            tls: None,
-        },
-        network: config::Network::default(),
-        upstreams: vec![config::Upstream {
-            name: "production".to_owned(),
-            hosts: Vec::new(),
-            url: Url::parse("http://127.0.0.1:1").unwrap(),
-            mlflow_version: None,
-            ca_file: None,
-            client_cert_file: None,
-            client_key_file: None,
-            basic_auth: None,
-            connect_timeout: Duration::from_secs(1),
-            response_timeout: Duration::from_secs(1),
-            attribution: true,
-            artifact_roots: Vec::new(),
-            assistant: false,
-        }],
-        session: config::Session {
-            store: StoreKind::Memory,
-            secrets: vec![[7; 32]],
-            cookie_domain: None,
-            idle_timeout: Duration::from_secs(3600),
-            absolute_timeout: Duration::from_secs(7200),
-            recheck: Duration::from_secs(300),
-            outage_grace: Duration::from_secs(300),
-        },
-        check: config::Check {
-            redirect_hosts: vec!["apps.example.com".to_owned()],
-        },
-        providers: vec![
-            provider(
-                "local",
-                ProviderKind::Local(LocalProvider {
-                    users_file: PathBuf::new(),
-                    users: Vec::new(),
-                }),
-            ),
-            provider("idp", ProviderKind::Oidc(Box::new(oidc))),
-        ],
-        roles: vec![config::Role {
-            name: "fraud-engineers".to_owned(),
-            groups: vec!["local:ml".to_owned()],
-            users: Vec::new(),
-            upstreams: Vec::new(),
-            grants: vec![Grant {
-                permission: Some(Permission::Edit),
-                patterns: vec![(Kind::Experiment, vec!["fraud/*".to_owned()])],
-            }],
-        }],
-        tokens: config::Tokens {
-            access_lifetime: Duration::from_secs(1),
-            refresh_idle: Duration::from_secs(1),
-            refresh_absolute: Duration::from_secs(1),
-            personal_max_lifetime: Duration::from_secs(86400),
-        },
-        audit: config::Audit {
-            file: folder.join("audit.jsonl"),
-            rotate_size: 1 << 20,
-            keep: Duration::from_secs(86400),
-            fsync: false,
-            reads: true,
-            on_failure: OnAuditFailure::Refuse,
-        },
-        limits: config::Limits {
-            login_attempts: Rate {
-                count: 5,
-                per: Duration::from_secs(300),
-            },
-            requests: None,
-            header_size: 32768,
-            json_body: 1 << 20,
-        },
-        pages: PageTexts {
-            operator: Some("Example & Co".to_owned()),
-            notice: Some("Only for work.\nAsk <ml@example.com>.".to_owned()),
-            accent: Some("#8b1e3f".to_owned()),
-            logo_file: None,
-        },
-        watched: Vec::new(),
-    }
+const CONFIG: &str = r##"
+public_url = "https://mlflow.example.com"
+[[upstream]]
+name = "production"
+url = "http://127.0.0.1:1"
+[check]
+redirect_hosts = ["apps.example.com"]
+[[provider]]
+id = "local"
+kind = "local"
+users_file = "users.toml"
+[[provider]]
+id = "idp"
+kind = "oidc"
+issuer = "https://idp.example"
+client_id = "mlgate"
+[[role]]
+name = "fraud-engineers"
+groups = ["local:ml"]
+grants = [{ permission = "EDIT", experiments = ["fraud/*"] }]
+[limits]
+login_attempts = "5/5m"
+[pages]
+operator = "Example & Co"
+notice = """Only for work.
+Ask <ml@example.com>."""
+accent = "#8b1e3f"
+"##;
+
+fn config(folder: &Path) -> Config {
+    let file = folder.join("mlgate.toml");
+    std::fs::write(&file, CONFIG).unwrap();
+    std::fs::write(folder.join("users.toml"), "").unwrap();
+    config::load_with(&file, Vec::new(), &SystemRandom::new()).unwrap()
 }
 
 /// A gateway without MLflow: our own pages alone.
@@ -245,7 +171,7 @@ fn stand() -> Stand {
 
 fn stand_with(providers: &[&str], change: impl FnOnce(&mut Config)) -> Stand {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(folder.path(), ORIGIN);
+    let mut config = config(folder.path());
     change(&mut config);
     let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_795_435_200)));
     let time: Arc<dyn Clock> = clock.clone();
@@ -287,6 +213,7 @@ fn stand_with(providers: &[&str], change: impl FnOnce(&mut Config)) -> Stand {
         clock: time,
         random,
     };
+    let trail = config.audit.file.clone();
     let front = Front {
         login: Login::new(&config, parts),
         pages: Arc::new(Pages::new(&config).unwrap()),
@@ -295,7 +222,6 @@ fn stand_with(providers: &[&str], change: impl FnOnce(&mut Config)) -> Stand {
         policy: Arc::new(Policy::new(&config.roles)),
         config: Arc::new(config),
     };
-    let trail = folder.path().join("audit.jsonl");
     Stand {
         front: Arc::new(ArcSwap::from_pointee(front)),
         clock,
