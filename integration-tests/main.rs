@@ -1,1 +1,6 @@
+//! Black-box tests: real servers, real sockets, the real binary. Unit tests live in the files that they test.
+#![cfg(test)]
 
+mod support;
+
+mod architecture;

@@ -35,6 +35,7 @@ pub fn answer(question: Question, identity: &Identity, roles: &[String], is_admi
 /// A `server-info` that names the gateway's plugin, so that MLflow's code snippets do too. `None` where it is no JSON object.
 pub fn with_tracking_auth(server_info: &[u8]) -> Option<Bytes> {
     let mut info: Value = serde_json::from_slice(server_info).ok()?;
-    info.as_object_mut()?.insert("tracking_auth".to_owned(), "mlgate".into());
+    info.as_object_mut()?
+        .insert("tracking_auth".to_owned(), "mlgate".into());
     Some(info.to_string().into())
 }

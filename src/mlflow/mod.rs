@@ -8,7 +8,7 @@ use crate::domain::{Access, Requires};
 /// A request as it came, before anything is believed of it. Implemented by the pipeline and by `explain`.
 #[expect(
     async_fn_in_trait,
-    reason = "never used as an object, and actix's payloads are not Send"
+    reason = "never used as an object, and payloads stay on their thread"
 )]
 pub trait Source {
     /// As on the wire, case kept.

@@ -1,0 +1,300 @@
+//! The house as a test: modules import only from floors below, and some words have owners.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const FLOORS: [(&str, u8); 16] = [
+    ("domain", 0),
+    ("config", 1),
+    ("store", 2),
+    ("outbound", 2),
+    ("telemetry", 2),
+    ("providers", 3),
+    ("sessions", 3),
+    ("tokens", 3),
+    ("policy", 3),
+    ("mlflow", 3),
+    ("audit", 3),
+    ("login", 4),
+    ("pipeline", 4),
+    ("web", 5),
+    ("server", 6),
+    ("cli", 7),
+];
+
+/// A word, why it has owners, and the files or folders below `src` that may say it.
+const OWNED: [(&str, &str, &[&str]); 9] = [
+    (
+        "actix",
+        "the framework stays at the edge",
+        &["web/", "server", "pipeline/incoming.rs", "pipeline/forward.rs", "cli/"],
+    ),
+    (
+        "redis::",
+        "one file speaks to Redis",
+        &["store/redis.rs", "store/redis/"],
+    ),
+    ("std::env", "only the configuration reads the environment", &["config/"]),
+    ("SystemTime::now", "the clock is an argument", &["domain/clock.rs"]),
+    ("now_utc", "the clock is an argument", &["domain/clock.rs"]),
+    (
+        "SystemRandom::new",
+        "randomness is an argument",
+        &["domain/random.rs", "server", "config/", "cli/"],
+    ),
+    ("Ok(Permit {", "only the policy makes a permit", &["policy/permit.rs"]),
+    (
+        "openidconnect::",
+        "one provider speaks OpenID Connect",
+        &["providers/oidc/", "outbound/provider.rs"],
+    ),
+    ("rusqlite", "nobody opens MLflow's database", &[]),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let name = path
+                    .strip_prefix(root().join("src"))
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                found.push((name, fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What ships: without the tests at the end of a file, and without comments.
+fn shipped(name: &str, text: &str) -> String {
+    if name.ends_with("tests.rs") || name.contains("/tests/") {
+        return String::new();
+    }
+    text.split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .fold(String::new(), |mut all, line| {
+            all.push_str(line);
+            all.push('\n');
+            all
+        })
+}
+
+fn floor_of(module: &str) -> Option<u8> {
+    FLOORS.iter().find(|(name, _)| *name == module).map(|(_, floor)| *floor)
+}
+
+/// The top modules that a text imports: `crate::x`, and each of `crate::{x, y::z}`.
+fn imports(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let (mut depth, mut word) = (0, String::new());
+            for character in group.chars() {
+                match character {
+                    '}' if depth == 0 => break,
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => found.push(std::mem::take(&mut word)),
+                    _ if depth == 0 => word.push(character),
+                    _ => {}
+                }
+            }
+            found.push(word);
+        } else {
+            found.push(rest.to_owned());
+        }
+    }
+    found
+        .into_iter()
+        .map(|path| {
+            path.trim()
+                .chars()
+                .take_while(|character| character.is_alphanumeric() || *character == '_')
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn modules_import_only_from_floors_below() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        let module = name.split(['/', '.']).next().unwrap_or_default();
+        let Some(floor) = floor_of(module) else { continue };
+        for import in imports(&shipped(&name, &text)) {
+            match floor_of(&import) {
+                Some(other) if import != module && other >= floor => wrong.push(format!("{name} imports {import}")),
+                _ => {}
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "upward or sideways imports:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_import_reader_sees_groups_and_paths() {
+    let text = "use crate::{web, login::{a, b}, domain::Clock};\nlet x = crate::store::memory::new();";
+    assert_eq!(imports(text), ["web", "login", "domain", "store"]);
+}
+
+#[test]
+fn every_module_stands_on_a_floor() {
+    for (name, _) in sources()
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "lib.rs" | "main.rs"))
+    {
+        let module = name.split(['/', '.']).next().unwrap_or_default();
+        assert!(floor_of(module).is_some(), "{name} stands on no floor");
+    }
+}
+
+#[test]
+fn words_stay_with_their_owners() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        let text = shipped(&name, &text);
+        for (word, why, owners) in OWNED {
+            if text.contains(word) && !owners.iter().any(|owner| name.starts_with(owner)) {
+                wrong.push(format!("{name} says {word}: {why}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_file_fits_in_a_head() {
+    let long: Vec<_> = sources()
+        .into_iter()
+        .filter(|(_, text)| text.lines().count() > 600)
+        .map(|(name, _)| name)
+        .collect();
+    assert!(long.is_empty(), "over 600 lines: {long:?}");
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let silent: Vec<_> = sources()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! "))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(silent.is_empty(), "without a first line: {silent:?}");
+}
+
+fn tracked() -> Vec<PathBuf> {
+    let listed = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(listed.status.success());
+    String::from_utf8(listed.stdout)
+        .unwrap()
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(|name| root().join(name))
+        .collect()
+}
+
+#[test]
+fn nothing_names_a_machine_or_a_registry() {
+    // Spelt in pieces, so that this file does not find itself.
+    let hosts = [
+        "index.crates",
+        "static.crates",
+        "files.python",
+        "registry.npm",
+        "proxy.golang",
+        "repo1.maven",
+        "deb.debian",
+    ];
+    let folders = ["work", "root", "farm"].map(|folder| format!(" /{folder}/"));
+    let mut wrong = Vec::new();
+    for path in tracked().iter().filter(|path| !path.ends_with("Cargo.lock")) {
+        let Ok(text) = fs::read_to_string(path) else { continue };
+        for word in hosts.iter().copied().chain(folders.iter().map(String::as_str)) {
+            if text.contains(word) {
+                wrong.push(format!("{} says {word}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn pages() -> Vec<(PathBuf, String)> {
+    tracked()
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "md"))
+        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut dead = Vec::new();
+    for (path, text) in pages() {
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split([')', '#']).next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") && !path.parent().unwrap().join(target).exists() {
+                dead.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "dead links:\n{}", dead.join("\n"));
+}
+
+#[test]
+fn commands_that_the_pages_name_exist() {
+    let known = |words: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_mlgate"))
+            .args(words)
+            .arg("--help")
+            .output()
+            .unwrap()
+            .status
+            .success()
+    };
+    assert!(known(&[]) && !known(&["no-such-command"]));
+    let mut missing = Vec::new();
+    for (path, text) in pages() {
+        for line in text.lines() {
+            for (at, _) in line.match_indices("mlgate ") {
+                let fresh = line[..at]
+                    .chars()
+                    .next_back()
+                    .is_none_or(|before| matches!(before, '`' | '$' | ' '));
+                let in_code = line[..at].ends_with('`') || line.starts_with("mlgate ") || line.starts_with("$ mlgate ");
+                let words: Vec<&str> = line[at + 7..]
+                    .split(' ')
+                    .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+                    .collect();
+                if !fresh || !in_code || words.is_empty() || words[0].is_empty() {
+                    continue;
+                }
+                if !(1..=words.len().min(2)).any(|count| known(&words[..count])) {
+                    missing.push(format!("{}: mlgate {}", path.display(), words.join(" ")));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
