@@ -38,6 +38,10 @@ impl Reading {
         self.watched.borrow_mut().insert(file.to_owned());
     }
 
+    pub(super) fn know(&self, keys: impl IntoIterator<Item = String>) {
+        self.known.borrow_mut().extend(keys);
+    }
+
     /// Problems in the order of the file, then those of the environment.
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<PathBuf>, BTreeSet<String>) {
         let mut problems = self.problems.into_inner();

@@ -113,3 +113,602 @@ fn the_smallest_file_has_the_documented_defaults() {
     assert_eq!(local.users[0].groups, ["team"]);
     assert_eq!(config.watched, [config.file.clone(), local.users_file.clone()]);
 }
+
+#[test]
+fn all_problems_are_reported_together_with_key_and_line() {
+    let found =
+        with("[listen]\nadress = \"x\"\nhttp2 = 1\n[audit]\nkeep = \"forever\"\n[[role]]\ngroups = [\"okta:x\"]\n");
+    let problems = found.unwrap_err();
+    let told: Vec<_> = problems
+        .iter()
+        .map(|problem| (problem.key.as_str(), problem.line))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("listen.adress", Some(11)),
+            ("listen.http2", Some(12)),
+            ("audit.keep", Some(14)),
+            ("role[0].name", Some(15)),
+            ("role[0].groups[0]", Some(16)),
+        ],
+        "{problems:#?}"
+    );
+    assert!(problems[0].text.contains("did you mean `address`"));
+    assert_eq!(problems[2].to_string().split(": ").next(), Some("line 14"));
+}
+
+#[test]
+fn plain_http_is_for_loopback_or_the_outspoken() {
+    for url in [
+        "http://127.0.0.1:8080",
+        "http://[::1]:8080",
+        "http://mlflow.localhost",
+        "https://mlflow.example.com",
+    ] {
+        assert!(instead("http://localhost:8080", url).is_ok(), "{url}");
+    }
+    refused(
+        instead("http://localhost:8080", "http://mlflow.example.com"),
+        "public_url",
+        "must be https",
+    );
+    refused(
+        instead("http://localhost:8080", "http://localhost.example.com"),
+        "public_url",
+        "must be https",
+    );
+    let outspoken = MINIMAL.replace("http://localhost:8080", "http://mlflow.example.com");
+    assert!(
+        Folder::new()
+            .load(&format!("insecure_http = true\n{outspoken}"))
+            .is_ok()
+    );
+}
+
+#[test]
+fn public_url_may_carry_a_path_and_nothing_else() {
+    let config = instead("http://localhost:8080", "https://ML.example.com:8443/team/mlflow/").unwrap();
+    assert_eq!(config.base_path(), "/team/mlflow");
+    assert_eq!(config.origin(), "https://ml.example.com:8443");
+    for url in [
+        "https://u:p@a.example",
+        "https://a.example/?q",
+        "https://a.example/#f",
+        "https://a.example/x//y",
+        "https://a.example/a%2fb",
+        "ftp://a.example",
+        "a.example",
+        "/x",
+    ] {
+        refused(instead("http://localhost:8080", url), "public_url", "must");
+    }
+    refused(instead("public_url = ", "# "), "public_url", "is missing");
+}
+
+#[test]
+fn what_comes_later_is_refused_and_not_ignored() {
+    let later = [
+        ("[[trusted_issuer]]\nid = \"github\"\n", "trusted_issuer"),
+        ("[[client]]\nid = \"nightly\"\n", "client"),
+        ("[[protected_alias]]\naliases = [\"x\"]\n", "protected_alias"),
+        ("[listen]\nhttp2 = true\n", "listen.http2"),
+        (
+            "[listen]\next_authz_address = \"127.0.0.1:9\"\n",
+            "listen.ext_authz_address",
+        ),
+        ("[check]\nendpoints = [\"auth-request\"]\n", "check.endpoints"),
+        (
+            "[[provider]]\nid = \"corp\"\nkind = \"ldap\"\nurl = \"ldaps://x\"\n",
+            "provider[1].kind",
+        ),
+        ("[[provider]]\nid = \"okta\"\nkind = \"saml\"\n", "provider[1].kind"),
+        (
+            "[session]\nstore = \"redis\"\nredis_url = \"redis-sentinel://a\"\n",
+            "session.redis_url",
+        ),
+        (
+            "[session]\nstore = \"redis\"\nredis_url = \"redis-cluster://a\"\n",
+            "session.redis_url",
+        ),
+        (
+            "[[provider]]\nid = \"g\"\nkind = \"oidc\"\nissuer = \"https://accounts.google.com\"\nclient_id = \"x\"\ngoogle_groups = \"directory\"\n",
+            "provider[1].google_groups",
+        ),
+    ];
+    for (text, key) in later {
+        refused(with(text), key, "yet");
+    }
+    let quiet = "[listen]\nhttp2 = false\next_authz_address = \"\"\n[check]\nendpoints = []\n[[provider]]\nid = \"g\"\nkind = \"oidc\"\nissuer = \"https://accounts.google.com\"\nclient_id = \"x\"\ngoogle_groups = \"off\"\n";
+    assert!(with(quiet).is_ok());
+}
+
+#[test]
+fn a_secret_comes_as_a_value_or_a_file_and_never_as_both() {
+    const GIVEN: &str =
+        "[[provider]]\nid = \"idp\"\nkind = \"oidc\"\nissuer = \"https://idp.example.com\"\nclient_id = \"c\"\n";
+    let secret_of = |config: Config| {
+        let ProviderKind::Oidc(oidc) = &config.providers[1].kind else {
+            panic!("oidc")
+        };
+        oidc.client_secret.as_ref().map(|secret| secret.expose().to_owned())
+    };
+    assert_eq!(secret_of(with(GIVEN).unwrap()), None);
+    assert_eq!(
+        secret_of(with(&format!("{GIVEN}client_secret = \"s3cret\"\n")).unwrap()).as_deref(),
+        Some("s3cret")
+    );
+    let folder = Folder::new();
+    let file = folder.put("secret", "s3cret\n");
+    let text = format!("{MINIMAL}{GIVEN}client_secret_file = \"secret\"\n");
+    let config = folder.load(&text).unwrap();
+    assert!(config.watched.contains(&file));
+    assert_eq!(secret_of(config).as_deref(), Some("s3cret"));
+    refused(
+        folder.load(&format!("{text}client_secret = \"other\"\n")),
+        "provider[1].client_secret_file",
+        "beside client_secret",
+    );
+    let beside = folder.load_in(&text, &[("MLGATE__PROVIDER__1__CLIENT_SECRET", "other")]);
+    refused(beside, "provider[1].client_secret_file", "beside client_secret");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    refused(folder.load(&text), "provider[1].client_secret_file", "chmod 600");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(folder.load(&text).is_ok());
+    fs::remove_file(&file).unwrap();
+    refused(folder.load(&text), "provider[1].client_secret_file", "cannot be read");
+}
+
+#[test]
+fn problems_and_debug_output_show_no_secret() {
+    let text = "[session]\nstore = \"redis\"\nredis_url = \"postgres://u:hunter2@h\"\n[[provider]]\nid = \"i\"\nkind = \"oidc\"\nissuer = \"https://u:hunter2@h\"\nclient_id = \"c\"\nclient_secret = 5\nsecret = \"hunter2\"\n";
+    let problems = with(text).unwrap_err();
+    assert!(problems.len() >= 5, "{problems:#?}");
+    assert!(!format!("{problems:?}").contains("hunter2"), "{problems:#?}");
+    let config = with("[[provider]]\nid = \"i\"\nkind = \"oidc\"\nissuer = \"https://h\"\nclient_id = \"c\"\nclient_secret = \"hunter2\"\n").unwrap();
+    let shown = format!("{config:?}");
+    assert!(
+        !shown.contains("hunter2") && !shown.contains("argon2id$") && !shown.contains("secrets"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn session_keys_are_32_random_bytes_and_may_be_missing_with_memory_alone() {
+    let folder = Folder::new();
+    let load = |more: &str| folder.load(&format!("{MINIMAL}[session]\n{more}"));
+    let key: Vec<u8> = (0..32).collect();
+    folder.put("keys/current", &key);
+    folder.put("keys/previous", "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=\n");
+    folder.put("keys/short", &key[1..]);
+    folder.put("keys/zero", [0; 32]);
+    let config = load("secret_files = [\"keys/current\", \"keys/previous\"]\n").unwrap();
+    assert_eq!(config.session.secrets[0].as_slice(), key);
+    assert_eq!(config.session.secrets[1][0], 32);
+    refused(
+        load("secret_files = [\"keys/short\"]\n"),
+        "session.secret_files[0]",
+        "exactly 32",
+    );
+    refused(
+        load("secret_files = [\"keys/zero\"]\n"),
+        "session.secret_files[0]",
+        "not random",
+    );
+    refused(
+        load("secret_files = [\"keys/gone\"]\n"),
+        "session.secret_files[0]",
+        "cannot be read",
+    );
+    refused(
+        load("secret_files = [\"keys/current\", \"keys/current\"]\n"),
+        "session.secret_files",
+        "twice",
+    );
+    let redis = "store = \"redis\"\nredis_url = \"redis://:p@h:6379/0\"\n";
+    refused(load(redis), "session.secret_files", "is missing");
+    assert!(load(&format!("{redis}secret_files = [\"keys/current\"]\n")).is_ok());
+    refused(
+        load("store = \"redis\"\nsecret_files = [\"keys/current\"]\n"),
+        "session.redis_url_file",
+        "is missing",
+    );
+    let made_up = |config: Config| config.session.secrets[0];
+    assert_ne!(made_up(load("").unwrap()), made_up(load("").unwrap()));
+}
+
+#[test]
+fn the_cookie_domain_must_cover_public_url() {
+    let text = MINIMAL.replace("http://localhost:8080", "https://ml.team.example.com");
+    let load = |domain: &str| Folder::new().load(&format!("{text}[session]\ncookie_domain = \"{domain}\"\n"));
+    assert_eq!(
+        load("Example.com").unwrap().session.cookie_domain.as_deref(),
+        Some("example.com")
+    );
+    assert!(load("ml.team.example.com").is_ok());
+    for domain in ["com", "other.com", "eam.example.com", "x.ml.team.example.com"] {
+        refused(load(domain), "session.cookie_domain", "must be the host");
+    }
+    refused(
+        with("[session]\ncookie_domain = \"localhost\"\n"),
+        "session.cookie_domain",
+        "https",
+    );
+}
+
+#[test]
+fn several_upstreams_are_told_apart_by_host() {
+    let second = |hosts: &str| {
+        let first = MINIMAL.replace("name = \"mlflow\"", "name = \"mlflow\"\nhosts = [\"a.example\"]");
+        Folder::new().load(&format!(
+            "{first}[[upstream]]\nname = \"staging\"\nurl = \"http://127.0.0.1:5001\"\nhosts = {hosts}\n"
+        ))
+    };
+    assert_eq!(second("[\"B.example\"]").unwrap().upstreams[1].hosts, ["b.example"]);
+    refused(second("[]"), "upstream[1].hosts", "several upstreams");
+    refused(second("[\"A.example\"]"), "upstream[1].hosts", "given twice");
+    refused(
+        second("[\"b.example:80\"]"),
+        "upstream[1].hosts[0]",
+        "without scheme, port",
+    );
+    refused(
+        instead("name = \"mlflow\"", "name = \"ML Flow\""),
+        "upstream[0].name",
+        "a-z",
+    );
+    refused(
+        instead("[[upstream]]\nname = \"mlflow\"\nurl = \"http://127.0.0.1:5000\"", ""),
+        "upstream",
+        "is missing",
+    );
+}
+
+#[test]
+fn a_role_names_what_is_there() {
+    let role = |rest: &str| with(&format!("[[role]]\nname = \"team\"\n{rest}\n"));
+    let config = role("groups = [\"local:team\", \"*:ml: x\"]\nusers = [\"local:ann\"]\nupstreams = [\"mlflow\"]\ngrants = [\n{ permission = \"EDIT\", experiments = [\"fraud/*\"], registered_models = [\"id:7\"] },\n{ permission = \"DENY\", experiments = [\"x\"] },\n{ permission = \"READ\", server = true },\n]").unwrap();
+    let grants = &config.roles[0].grants;
+    assert_eq!(grants[0].permission, Some(Permission::Edit));
+    assert_eq!(grants[0].patterns[1], (Kind::RegisteredModel, vec!["id:7".to_owned()]));
+    assert_eq!(grants[1].permission, None);
+    assert_eq!(grants[2].patterns, [(Kind::Server, vec!["*".to_owned()])]);
+    refused(
+        role("groups = [\"okta:x\"]"),
+        "role[0].groups[0]",
+        "there are only: local",
+    );
+    refused(role("groups = [\"team\"]"), "role[0].groups[0]", "provider:group");
+    refused(role("groups = [\"local:\"]"), "role[0].groups[0]", "provider:group");
+    refused(role("users = [\"*:ann\"]"), "role[0].users[0]", "there are only");
+    refused(
+        role("upstreams = [\"prod\"]"),
+        "role[0].upstreams[0]",
+        "there are only: mlflow",
+    );
+    let grant = |grant: &str| role(&format!("grants = [{{ {grant} }}]"));
+    refused(
+        grant("permission = \"edit\", experiments = [\"x\"]"),
+        "role[0].grants[0].permission",
+        "\"EDIT\"",
+    );
+    refused(
+        grant("permission = \"EDIT\""),
+        "role[0].grants[0].permission",
+        "on nothing",
+    );
+    refused(
+        grant("experiments = [\"x\"]"),
+        "role[0].grants[0].permission",
+        "is missing",
+    );
+    refused(
+        grant("permission = \"EDIT\", experiment = [\"x\"]"),
+        "role[0].grants[0].experiment",
+        "did you mean `experiments`",
+    );
+    refused(
+        grant("permission = \"EDIT\", experiments = []"),
+        "role[0].grants[0].experiments",
+        "grants nothing",
+    );
+    refused(
+        grant("permission = \"EDIT\", experiments = [\"id:\"]"),
+        "role[0].grants[0].experiments[0]",
+        "no id",
+    );
+    refused(
+        grant("permission = \"EDIT\", experiments = true"),
+        "role[0].grants[0].experiments",
+        "list",
+    );
+    refused(
+        grant("permission = \"EDIT\", server = false"),
+        "role[0].grants[0].server",
+        "list",
+    );
+    refused(role("[[role]]\nname = \"team\""), "role[1].name", "another role");
+}
+
+#[test]
+fn a_built_in_role_only_says_who_has_it() {
+    for name in ["viewer", "editor", "manager", "admin"] {
+        assert!(with(&format!("[[role]]\nname = \"{name}\"\ngroups = [\"local:x\"]\n")).is_ok());
+        let found = with(&format!(
+            "[[role]]\nname = \"{name}\"\ngrants = [{{ permission = \"READ\", experiments = [\"*\"] }}]\n"
+        ));
+        refused(found, "role[0].grants", "built-in");
+    }
+}
+
+#[test]
+fn provider_ids_are_unique_and_speakable() {
+    let second = "[[provider]]\nid = \"local\"\nkind = \"local\"\nusers_file = \"users.toml\"\n";
+    refused(with(second), "provider[1].id", "another provider");
+    refused(instead("id = \"local\"", "id = \"a:b\""), "provider[0].id", "a-z");
+    refused(
+        instead("id = \"local\"", "id = \"client\""),
+        "provider[0].id",
+        "reserved",
+    );
+    refused(
+        instead("kind = \"local\"", "kind = \"kerberos\""),
+        "provider[0].kind",
+        "must be \"local\"",
+    );
+}
+
+#[test]
+fn an_issuer_is_kept_as_written_and_is_https() {
+    let oidc = |rest: &str| {
+        with(&format!(
+            "[[provider]]\nid = \"idp\"\nkind = \"oidc\"\nclient_id = \"c\"\n{rest}\n"
+        ))
+    };
+    let config = oidc("issuer = \"https://IDP.example.com/realms/x/\"\nhosted_domains = [\"Example.COM\"]\ngroups_claim = \"/realm_access/roles\"").unwrap();
+    let ProviderKind::Oidc(found) = &config.providers[1].kind else {
+        panic!("oidc")
+    };
+    assert_eq!(found.issuer, "https://IDP.example.com/realms/x/");
+    assert_eq!(found.hosted_domains, ["example.com"]);
+    assert_eq!(found.groups_claim, ["/realm_access/roles"]);
+    assert_eq!(found.scopes, ["openid", "email", "profile"]);
+    assert!(oidc("issuer = \"http://127.0.0.1:9000\"").is_ok());
+    refused(
+        oidc("issuer = \"http://idp.example.com\""),
+        "provider[1].issuer",
+        "https",
+    );
+    refused(oidc(""), "provider[1].issuer", "is missing");
+    refused(
+        oidc("issuer = \"https://a\"\nscopes = [\"email\"]"),
+        "provider[1].scopes",
+        "openid",
+    );
+    refused(
+        oidc("issuer = \"https://a\"\ngroups_claim = [\"groups\"]"),
+        "provider[1].groups_claim[0]",
+        "pointer",
+    );
+}
+
+#[test]
+fn a_broken_users_file_is_named_with_its_own_lines() {
+    let folder = Folder::new();
+    let file = folder.put(
+        "users.toml",
+        "[[user]]\nname = \"ann\"\npassword_hash = \"hunter2\"\n[[user]]\nname = \"Ann\"\nadmin = true\n",
+    );
+    let problems = folder.load(MINIMAL).unwrap_err();
+    let told: Vec<_> = problems
+        .iter()
+        .map(|problem| (problem.key.as_str(), problem.line))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("user[0].password_hash", Some(3)),
+            ("user[1].password_hash", Some(4)),
+            ("user[1].name", Some(5)),
+            ("user[1].admin", Some(6))
+        ]
+    );
+    assert!(problems.iter().all(|problem| problem.file.as_deref() == Some(&file)));
+    assert!(!format!("{problems:?}").contains("hunter2"));
+    for hash in [
+        HASH.replace("argon2id", "argon2i"),
+        HASH.replace("m=19456", "m=99999999"),
+        "$argon2id$v=19$m=19456,t=2,p=1".into(),
+    ] {
+        folder.put(
+            "users.toml",
+            format!("[[user]]\nname = \"ann\"\npassword_hash = \"{hash}\"\n"),
+        );
+        refused(folder.load(MINIMAL), "user[0].password_hash", "mlgate hash-password");
+    }
+}
+
+#[test]
+fn certificate_and_key_must_belong_together() {
+    let folder = Folder::new();
+    let pair = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (one, two) = (pair(), pair());
+    folder.put("cert.pem", one.cert.pem());
+    folder.put("key.pem", one.signing_key.serialize_pem());
+    folder.put("other.pem", two.signing_key.serialize_pem());
+    let load = |keys: &str| folder.load(&format!("{MINIMAL}[listen.tls]\n{keys}\n"));
+    let config = load("cert_file = \"cert.pem\"\nkey_file = \"key.pem\"\nmin_version = \"1.3\"").unwrap();
+    assert!(config.listen.tls.is_some_and(|tls| tls.only_tls13));
+    refused(
+        load("cert_file = \"cert.pem\"\nkey_file = \"other.pem\""),
+        "listen.tls.key_file",
+        "fit together",
+    );
+    refused(
+        load("cert_file = \"key.pem\"\nkey_file = \"key.pem\""),
+        "listen.tls.key_file",
+        "no PEM certificate",
+    );
+    refused(load("cert_file = \"cert.pem\""), "listen.tls.key_file", "is missing");
+    refused(load(""), "listen.tls.cert_file", "is missing");
+    refused(
+        load("cert_file = \"cert.pem\"\nkey_file = \"key.pem\"\nmin_version = \"1.1\""),
+        "listen.tls.min_version",
+        "must be",
+    );
+    fs::set_permissions(folder.path("key.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    refused(
+        load("cert_file = \"cert.pem\"\nkey_file = \"key.pem\""),
+        "listen.tls.key_file",
+        "chmod 600",
+    );
+}
+
+#[test]
+fn every_key_can_come_from_the_environment() {
+    let folder = Folder::new();
+    let variables = [
+        ("MLGATE__PUBLIC_URL", "https://ml.example.com"),
+        ("MLGATE__LISTEN__ADDRESS", "127.0.0.1:0"),
+        ("MLGATE__NETWORK__TRUSTED_PROXIES", "10.0.0.0/8, ::1/128"),
+        ("MLGATE__AUDIT__READS", "false"),
+        ("MLGATE__UPSTREAM__0__URL", "http://mlflow:5000"),
+        ("MLGATE__PROVIDER__1__ID", "idp"),
+        ("MLGATE__PROVIDER__1__KIND", "oidc"),
+        ("MLGATE__PROVIDER__1__ISSUER", "https://idp.example.com"),
+        ("MLGATE__PROVIDER__1__CLIENT_ID", "c"),
+        ("MLGATE__PROVIDER__1__CLIENT_SECRET", "s"),
+        ("MLGATE__ROLE__0__NAME", "team"),
+        ("MLGATE__ROLE__0__GROUPS", "[\"idp:a, b\"]"),
+        ("MLGATE__ROLE__0__GRANTS__0__PERMISSION", "READ"),
+        ("MLGATE__ROLE__0__GRANTS__0__EXPERIMENTS", "*"),
+    ];
+    let config = folder.load_in(MINIMAL, &variables).unwrap();
+    assert_eq!(config.origin(), "https://ml.example.com");
+    assert_eq!(config.network.trusted_proxies.len(), 2);
+    assert!(!config.audit.reads);
+    assert_eq!(config.upstreams[0].url.as_str(), "http://mlflow:5000/");
+    assert_eq!(config.roles[0].groups, ["idp:a, b"]);
+    assert_eq!(config.roles[0].grants[0].patterns[0].1, ["*"]);
+    refused(
+        folder.load_in(MINIMAL, &[("MLGATE__AUDIT__READ", "no")]),
+        "audit.read",
+        "did you mean `reads`",
+    );
+    refused(
+        folder.load_in(MINIMAL, &[("MLGATE__AUDIT__READS", "no")]),
+        "audit.reads",
+        "MLGATE__AUDIT__READS",
+    );
+}
+
+#[test]
+fn a_missing_file_is_one_clear_problem() {
+    let problems = load_with(Path::new("/nowhere/mlgate.toml"), Vec::new(), &SystemRandom::new()).unwrap_err();
+    assert!(
+        problems.len() == 1 && problems[0].text.contains("cannot be read"),
+        "{problems:?}"
+    );
+}
+
+/// The folder of the sources' `config/` and `docs/`.
+fn tree(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Every key that the reader asks for when it meets a configuration with everything in it.
+fn known_keys() -> std::collections::BTreeSet<String> {
+    let folder = Folder::new();
+    let text = format!(
+        "{MINIMAL}[listen.tls]\n[[provider]]\nid = \"i\"\nkind = \"oidc\"\n[[role]]\nname = \"r\"\n[[role.grants]]\npermission = \"READ\"\n"
+    );
+    read(&folder.put("mlgate.toml", text), Vec::new(), &SystemRandom::new()).1
+}
+
+#[test]
+fn the_documentation_lists_exactly_the_keys_that_are_read() {
+    let text = fs::read_to_string(tree("docs/configuration.md")).unwrap();
+    let (mut prefix, mut documented) = (String::new(), std::collections::BTreeSet::new());
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            let name = heading.trim_matches('`');
+            prefix = match name.strip_prefix("[[").and_then(|rest| rest.strip_suffix("]]")) {
+                _ if name == "users.toml" => "users.toml:".into(),
+                Some(list) => format!("{}[].", list.replace('.', "[].")),
+                None if name.starts_with('[') => format!("{}.", name.trim_matches(['[', ']'])),
+                None => String::new(),
+            };
+        } else if let Some((key, _)) = line.strip_prefix("| `").and_then(|rest| rest.split_once('`')) {
+            assert!(
+                documented.insert(format!("{prefix}{key}")),
+                "{prefix}{key} stands there twice"
+            );
+        }
+    }
+    assert_eq!(documented, known_keys());
+}
+
+#[test]
+fn the_full_example_loads_and_names_every_key() {
+    let file = tree("config/mlgate.toml");
+    let config = load_with(&file, Vec::new(), &SystemRandom::new()).unwrap();
+    assert_eq!(config.roles[0].name, "admin");
+    let text = fs::read_to_string(&file).unwrap();
+    for path in known_keys() {
+        // Grants are in the example of roles; the users file has its own.
+        if path.starts_with("users.toml:") || path.contains("grants[]") {
+            continue;
+        }
+        let key = path.rsplit('.').next().unwrap();
+        let is_there = |line: &str| {
+            let line = line.trim_start_matches("# ");
+            line.strip_prefix(key)
+                .is_some_and(|rest| rest.trim_start().starts_with('='))
+                || line.starts_with(&format!("[{key}]"))
+                || line.starts_with(&format!("[[{key}]]"))
+                || line.starts_with(&format!("[listen.{key}]"))
+        };
+        assert!(text.lines().any(is_there), "{path} is not in config/mlgate.toml");
+    }
+}
+
+#[test]
+fn the_full_example_shows_the_defaults() {
+    let full = load_with(&tree("config/mlgate.toml"), Vec::new(), &SystemRandom::new()).unwrap();
+    let least = with("").unwrap();
+    let shown = |config: &Config| {
+        format!(
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            config.network,
+            config.session,
+            config.check,
+            config.tokens,
+            config.limits,
+            config.pages,
+            config.telemetry,
+            config.listen.address
+        )
+    };
+    assert_eq!(shown(&full), shown(&least));
+    let upstream = |config: &Config| format!("{:?}", config.upstreams[0]).replace("production", "mlflow");
+    assert_eq!(upstream(&full), upstream(&least));
+    assert_eq!(
+        (full.audit.rotate_size, full.audit.keep),
+        (least.audit.rotate_size, least.audit.keep)
+    );
+}
+
+#[test]
+fn the_small_examples_load() {
+    let folder = Folder::new();
+    let minimal = fs::read_to_string(tree("config/minimal.toml")).unwrap();
+    assert!(folder.load(&minimal).is_ok());
+    let roles = fs::read_to_string(tree("config/roles.example.toml")).unwrap();
+    let config = folder
+        .load(&format!(
+            "{}{roles}",
+            MINIMAL.replace("name = \"mlflow\"", "name = \"production\"")
+        ))
+        .unwrap();
+    assert_eq!(config.roles.len(), 4);
+}

@@ -55,16 +55,18 @@ pub(super) fn read(outer: &Reading, file: &Path) -> Option<Vec<LocalUser>> {
     let reading = Reading::new(&outer.directory);
     let root = Section::root(&reading, &tree);
     let mut names = BTreeSet::new();
-    let users: Option<Vec<_>> = root
+    // All of them first: one broken entry must not hide the problems of the next.
+    let users: Vec<_> = root
         .sections("user")
         .into_iter()
         .map(|section| read_user(section, &mut names))
         .collect();
     root.finish();
-    let problems = reading.finish().0;
+    let (problems, _, known) = reading.finish();
+    outer.know(known.into_iter().map(|key| format!("users.toml:{key}")));
     let is_sound = problems.is_empty();
     problems.into_iter().for_each(told);
-    users.filter(|_| is_sound)
+    users.into_iter().collect::<Option<_>>().filter(|_| is_sound)
 }
 
 fn read_user(section: Section<'_>, names: &mut BTreeSet<String>) -> Option<LocalUser> {
