@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use self::parameters::Parameters;
+pub(super) use self::scoped::readable;
 use super::graphql::Document;
 use super::lookup::Lookup;
 use super::{MlflowError, Outgoing, OutgoingBody};
