@@ -119,6 +119,11 @@ impl Mlflow {
         Self {}
     }
 
+    /// Whether the server's version is known.
+    pub fn is_ready(&self) -> bool {
+        false
+    }
+
     /// Whether a request needs no credential.
     pub fn is_public(&self, _method: &str, _path: &str) -> bool {
         false

@@ -4,7 +4,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use actix_web::HttpResponse;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -23,6 +22,9 @@ use super::incoming::{Incoming, SenderFault};
 use super::record::Record;
 use super::{Gate, Halted, Stopped, Upstream};
 
+/// What the pipeline gives to the web.
+pub type Response = actix_web::HttpResponse;
+
 /// `server-info` is a few hundred bytes; what is larger is something else.
 const SERVER_INFO_LIMIT: usize = 1 << 20;
 
@@ -34,7 +36,7 @@ impl Gate {
         permit: Permit<mlflow::Request>,
         mut incoming: Incoming,
         record: Record,
-    ) -> Result<HttpResponse, Halted> {
+    ) -> Result<Response, Halted> {
         let answered = match self.carry_out(upstream, &permit, &mut incoming).await {
             Ok(answered) => answered,
             Err(stopped) => {
@@ -171,7 +173,7 @@ impl Gate {
         incoming: &Incoming,
         mut record: Record,
         reason: Reason,
-    ) -> Result<HttpResponse, Halted> {
+    ) -> Result<Response, Halted> {
         let (parts, body) = answer.into_parts();
         let rewrite = Rewrite {
             upstream: &upstream.url,
@@ -210,7 +212,7 @@ impl Gate {
                 },
             }
         };
-        let mut response = HttpResponse::with_body(status, body);
+        let mut response = actix_web::HttpResponse::with_body(status, body);
         for (name, value) in headers::for_client(&parts.headers, &rewrite) {
             if name == CONTENT_LENGTH && parts.status != http::StatusCode::NOT_MODIFIED {
                 continue;
@@ -243,11 +245,11 @@ async fn json(
     incoming: &Incoming,
     mut record: Record,
     reason: Reason,
-) -> Result<HttpResponse, Halted> {
+) -> Result<Response, Halted> {
     record.answered(status.as_u16(), body.len() as u64);
     closed(record, reason).await?;
     let status = StatusCode::from_u16(status.as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
-    let mut response = HttpResponse::with_body(status, body);
+    let mut response = actix_web::HttpResponse::with_body(status, body);
     copy(response.headers_mut(), CONTENT_TYPE.as_str(), b"application/json");
     copy(response.headers_mut(), "x-request-id", incoming.id.as_str().as_bytes());
     Ok(response.map_into_boxed_body())

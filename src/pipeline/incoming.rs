@@ -17,16 +17,38 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::Config;
-use crate::domain::Random;
 use crate::mlflow::{MlflowError, Source};
 use crate::telemetry::RequestId;
 
-use super::address;
+use super::{Gate, address};
 
 /// A body moves at least this much …
 const PACE_BYTES: u64 = 1024;
 /// … in this time, or its sender is let go.
 const PACE_TIME: Duration = Duration::from_secs(30);
+
+/// What is seen of every request before anything else.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The client's, behind trusted proxies.
+    pub address: IpAddr,
+    pub id: RequestId,
+}
+
+impl Gate {
+    pub fn see(&self, request: &HttpRequest) -> Seen {
+        let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let headers = request.headers();
+        let network = &self.config.network;
+        let forwarded: Vec<&[u8]> = headers.get_all("x-forwarded-for").map(|value| value.as_bytes()).collect();
+        let id = RequestId::new(&*self.trail.random);
+        let id = match headers.get("x-request-id") {
+            Some(given) if address::is_trusted(peer, network) => id.taken_over(given.as_bytes()),
+            Some(_) | None => id,
+        };
+        Seen { address: address::client(peer, &forwarded, network), id }
+    }
+}
 
 pub struct Incoming {
     request: HttpRequest,
@@ -52,39 +74,16 @@ pub(super) enum SenderFault {
 }
 
 impl Incoming {
-    pub fn new(request: HttpRequest, payload: Payload, config: &Config, random: &dyn Random) -> Self {
-        let peer = request
-            .peer_addr()
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-        let headers = request.headers();
-        let forwarded: Vec<&[u8]> = headers
-            .get_all("x-forwarded-for")
-            .map(|value| value.as_bytes())
-            .collect();
-        let address = address::client(peer, &forwarded, &config.network);
-        let mut id = RequestId::new(random);
-        if address::is_trusted(peer, &config.network)
-            && let Some(given) = headers.get("x-request-id")
-        {
-            id = id.taken_over(given.as_bytes());
-        }
+    pub fn new(request: HttpRequest, payload: Payload, config: &Config, seen: Seen) -> Self {
         Self {
             base: config.base_path().len(),
             json_body: config.limits.json_body,
             request,
             payload: Some(payload),
-            address,
-            id,
+            address: seen.address,
+            id: seen.id,
             sender: Rc::default(),
         }
-    }
-
-    pub fn id(&self) -> &RequestId {
-        &self.id
-    }
-
-    pub fn address(&self) -> IpAddr {
-        self.address
     }
 
     /// The raw path, `public_url`'s path included.

@@ -15,8 +15,6 @@ mod stopped;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use actix_web::HttpResponse;
-
 use crate::audit::Audit;
 use crate::config::{self, Config, OnAuditFailure};
 use crate::domain::{Clock, Random};
@@ -33,7 +31,8 @@ use record::Trail;
 use site::Site;
 
 pub use assertion::Assertions;
-pub use incoming::Incoming;
+pub use forward::Response;
+pub use incoming::{Incoming, Seen};
 pub use recheck::{Means, Rechecks, Voucher};
 pub use record::Record;
 pub use stopped::{Stopped, Told};
@@ -112,7 +111,7 @@ impl Gate {
     ///
     /// # Errors
     /// Why it ended early; whoever answers closes the record that comes with it.
-    pub async fn pass(&self, mut incoming: Incoming) -> Result<HttpResponse, Halted> {
+    pub async fn pass(&self, mut incoming: Incoming) -> Result<Response, Halted> {
         let mut record = self.trail.begin(&incoming);
         match self.check(&mut incoming, &mut record).await {
             Ok((upstream, permit)) => self.forward(upstream, permit, incoming, record).await,
@@ -177,8 +176,9 @@ impl Gate {
         &self.assertions
     }
 
-    pub fn random(&self) -> &dyn Random {
-        &*self.trail.random
+    /// The path of `public_url`, without a trailing slash.
+    pub fn base_path(&self) -> &str {
+        &self.site.base
     }
 
     /// The URL at which a person signs in.

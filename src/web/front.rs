@@ -18,6 +18,7 @@ use crate::sessions::cookie::Cookies;
 use crate::sessions::{Session, Sessions};
 
 use super::csrf::{Provenance, provenance};
+use super::guard;
 use super::pages::{Fault, Page, Pages, Refused, Trouble};
 
 /// The parts of one configuration. A reload swaps all of them at once: `web::Data<ArcSwap<Front>>`.
@@ -59,15 +60,15 @@ impl Here {
         let cookies = || request.headers().get_all("cookie").map(|value| value.as_bytes());
         let session = front.cookies.session(cookies()).one().map(str::to_owned);
         let browser = front.cookies.login(cookies()).one().and_then(Browser::parse);
-        let address = request
-            .peer_addr()
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let seen = guard::seen(&request);
+        let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let address = seen.as_ref().map_or(peer, |seen| seen.address);
         Self {
             front,
             session,
             browser,
             address,
-            request_id: None,
+            request_id: seen.map(|seen| seen.id.as_str().to_owned()),
             request,
         }
     }

@@ -1,12 +1,54 @@
+//! How HTTP becomes a call, and a result HTTP: the whole URL space on one screen.
+
 pub mod account;
 pub mod admin_api;
 pub mod assets;
 pub mod callback;
 pub mod csrf;
+mod error;
 pub mod front;
+mod guard;
+pub mod health;
+mod jwks;
 pub mod login;
 pub mod logout;
 pub mod pages;
+mod proxy;
 
 #[cfg(test)]
 mod tests;
+
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, http::header::LOCATION};
+
+pub use guard::see;
+
+/// The main listener. `base` is `public_url`'s path. Wants `Data<ArcSwap<Gate>>`, `Data<ArcSwap<Front>>` and `Data<Health>`, and
+/// `guard::see` around it all: the first to see a request, so that every answer, an error's too, carries its id.
+pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
+    let base = base.to_owned();
+    move |config| {
+        let mut site = web::scope(&base)
+            .configure(health::configure)
+            .configure(login::configure)
+            .configure(callback::configure)
+            .configure(logout::configure)
+            .configure(account::configure)
+            .configure(assets::configure)
+            .configure(jwks::configure)
+            // Nothing under /auth is MLflow's, whatever it may have there one day.
+            .service(web::scope("/auth").default_service(web::to(async || error::not_found())));
+        if !base.is_empty() {
+            let home = format!("{base}/");
+            site = site.route("", web::get().to(move || std::future::ready(moved(&home))));
+        }
+        config
+            .service(site.default_service(web::to(proxy::pass)))
+            // Beside `base` is nothing, and the pipeline says so.
+            .default_service(web::to(proxy::pass));
+    }
+}
+
+fn moved(home: &str) -> HttpResponse {
+    HttpResponse::PermanentRedirect().insert_header((LOCATION, home)).finish()
+}

@@ -1,0 +1,204 @@
+//! How a stopped request is told: MLflow's JSON to programs, a page to people, the way to sign in to who only has to.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use serde_json::json;
+
+use crate::audit::Outcome;
+use crate::domain::{Reason, ReasonCode};
+use crate::pipeline::{Gate, Halted, Stopped, Told};
+
+use super::pages::{Fault, Pages, Refused, Trouble};
+
+/// Answers a request that ended early, and closes its record first.
+pub(super) async fn answer(
+    request: &HttpRequest,
+    gate: &Gate,
+    pages: &Pages,
+    request_id: &str,
+    halted: Halted,
+) -> HttpResponse {
+    let Halted { stopped, mut record } = halted;
+    let mut told = stopped.told(&gate.login_url());
+    let response = render(request, pages, request_id, &stopped, &told);
+    let length = match actix_web::body::MessageBody::size(response.body()) {
+        actix_web::body::BodySize::Sized(length) => length,
+        actix_web::body::BodySize::None | actix_web::body::BodySize::Stream => 0,
+    };
+    log(&stopped, request_id);
+    record.answered(response.status().as_u16(), length);
+    let outcome = if told.status >= 500 || told.status == 499 { Outcome::Failed } else { Outcome::Refused };
+    match record.close(outcome, &told.reason).await {
+        Ok(()) => response,
+        Err(_) => {
+            told = Stopped::TrailAway.told(&gate.login_url());
+            render(request, pages, request_id, &Stopped::TrailAway, &told)
+        }
+    }
+}
+
+/// The cause, which the answer does not tell.
+fn log(stopped: &Stopped, request_id: &str) {
+    match stopped {
+        Stopped::Upstream(error) => tracing::warn!(request_id, %error, "MLflow failed"),
+        Stopped::NotUnderstood(error) => tracing::info!(request_id, %error, "a request was not understood"),
+        Stopped::StoreAway | Stopped::TrailAway | Stopped::ProviderAway => {
+            tracing::warn!(request_id, ?stopped, "the gateway cannot serve");
+        }
+        Stopped::Network
+        | Stopped::HeadersTooLarge
+        | Stopped::Malformed(_)
+        | Stopped::Elsewhere
+        | Stopped::UnknownHost
+        | Stopped::NotSignedIn
+        | Stopped::BadCredential
+        | Stopped::CrossSite
+        | Stopped::Refused(_)
+        | Stopped::TooSlow
+        | Stopped::ClientLeft => {}
+    }
+}
+
+fn render(request: &HttpRequest, pages: &Pages, request_id: &str, stopped: &Stopped, told: &Told) -> HttpResponse {
+    if !is_navigation(request) {
+        return for_program(told, request_id);
+    }
+    let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str());
+    match stopped {
+        Stopped::NotSignedIn => HttpResponse::Found()
+            .insert_header(("location", pages.path_with_rd("/auth/login", asked)))
+            .insert_header(("cache-control", "no-store"))
+            .finish(),
+        Stopped::Refused(refusal) => {
+            let page = pages.refused(&Refused {
+                caller: refusal.caller.as_ref(),
+                roles: &refusal.roles.names(),
+                reason: &told.reason,
+                return_to: asked,
+                request_id: Some(request_id),
+            });
+            page.into()
+        }
+        Stopped::Network
+        | Stopped::HeadersTooLarge
+        | Stopped::Malformed(_)
+        | Stopped::Elsewhere
+        | Stopped::UnknownHost
+        | Stopped::BadCredential
+        | Stopped::CrossSite
+        | Stopped::NotUnderstood(_)
+        | Stopped::StoreAway
+        | Stopped::ProviderAway
+        | Stopped::TrailAway
+        | Stopped::TooSlow
+        | Stopped::ClientLeft
+        | Stopped::Upstream(_) => for_person(pages, told, request_id),
+    }
+}
+
+fn for_person(pages: &Pages, told: &Told, request_id: &str) -> HttpResponse {
+    let fault = match told.status {
+        502 | 504 => Fault::Upstream,
+        500.. => Fault::Gateway,
+        _ => Fault::Request,
+    };
+    let page = pages.error(&Trouble {
+        status: told.status,
+        text: &told.reason.text,
+        fault,
+        request_id: Some(request_id),
+        next: Some(("/", "Back to the start")),
+    });
+    let page = match told.retry_after {
+        Some(seconds) => page.with_header("retry-after", seconds.to_string()),
+        None => page,
+    };
+    page.into()
+}
+
+fn for_program(told: &Told, request_id: &str) -> HttpResponse {
+    let mut response = builder(told);
+    if told.status == 401 {
+        response.insert_header(("www-authenticate", "Bearer"));
+    }
+    if let Some(seconds) = told.retry_after {
+        response.insert_header(("retry-after", seconds.to_string()));
+    }
+    response.json(json!({
+        "error_code": told.error_code,
+        "message": told.reason.text,
+        "request_id": request_id,
+    }))
+}
+
+fn builder(told: &Told) -> HttpResponseBuilder {
+    let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::build(status);
+    response.insert_header(("cache-control", "no-store")).insert_header(("x-content-type-options", "nosniff"));
+    response
+}
+
+/// For an address that may not connect: no page, no way on.
+pub(super) fn not_admitted() -> HttpResponse {
+    for_program(&Stopped::Network.told(""), "")
+}
+
+/// For a path under `/auth` that is none.
+pub(super) fn not_found() -> HttpResponse {
+    let reason = Reason::new(ReasonCode::UnknownRoute, "There is no such page.");
+    for_program(&Told { status: 404, error_code: "RESOURCE_DOES_NOT_EXIST", reason, retry_after: None }, "")
+}
+
+/// Whether a browser asks for a page, as opposed to a script or a program that asks for data.
+pub(super) fn is_navigation(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let absent_or = |name: &str, wanted: &str| headers.get_all(name).all(|value| value == wanted);
+    matches!(request.method().as_str(), "GET" | "HEAD")
+        && !headers.contains_key("authorization")
+        && !headers.contains_key("x-requested-with")
+        && absent_or("sec-fetch-mode", "navigate")
+        && absent_or("sec-fetch-dest", "document")
+        && headers.get_all("accept").any(|accept| names_html(accept.as_bytes()))
+}
+
+/// `text/html` among the media types, whatever its parameters; `*/*` alone is a program.
+fn names_html(accept: &[u8]) -> bool {
+    accept.split(|byte| *byte == b',').any(|range| {
+        let kind = range.split(|byte| *byte == b';').next().unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(b"text/html")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::Method;
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn only_a_browser_that_asks_for_a_page_navigates() {
+        const HTML: (&str, &str) = ("accept", "application/xhtml+xml, Text/HTML;q=0.9");
+        let cases: [(&str, &[(&str, &str)], bool); 12] = [
+            ("GET", &[HTML], true),
+            ("HEAD", &[HTML], true),
+            ("GET", &[HTML, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")], true),
+            ("GET", &[("accept", "*/*")], false),
+            ("GET", &[], false),
+            ("GET", &[("accept", "application/json")], false),
+            ("GET", &[("accept", "x/text/html")], false),
+            ("POST", &[HTML], false),
+            ("GET", &[HTML, ("authorization", "Bearer x")], false),
+            ("GET", &[HTML, ("x-requested-with", "XMLHttpRequest")], false),
+            ("GET", &[HTML, ("sec-fetch-mode", "cors")], false),
+            ("GET", &[HTML, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")], false),
+        ];
+        for (method, headers, expected) in cases {
+            let mut request = TestRequest::default().method(Method::from_bytes(method.as_bytes()).unwrap());
+            for header in headers {
+                request = request.append_header(*header);
+            }
+            assert_eq!(is_navigation(&request.to_http_request()), expected, "{method} {headers:?}");
+        }
+    }
+}

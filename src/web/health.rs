@@ -1,0 +1,87 @@
+//! Alive, ready, and what is lost at the moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix_web::{HttpResponse, web};
+use arc_swap::ArcSwap;
+use serde_json::json;
+
+use crate::audit::Audit;
+use crate::pipeline::Gate;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+/// What readiness is read from.
+pub struct Health {
+    pub stopping: AtomicBool,
+    /// Once ready, what is lost later takes no replica away.
+    pub was_ready: AtomicBool,
+    pub store: Arc<dyn Store>,
+    pub audit: Arc<Audit>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Health {
+    pub fn is_ready(&self, gate: &Gate) -> bool {
+        if self.stopping.load(Ordering::Acquire) {
+            return false;
+        }
+        if self.was_ready.load(Ordering::Acquire) {
+            return true;
+        }
+        let ready = gate.upstreams().iter().all(|upstream| upstream.mlflow.is_ready());
+        self.was_ready.fetch_or(ready, Ordering::AcqRel);
+        ready
+    }
+}
+
+/// On the main listener: whether, and nothing more.
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config.route("/auth/healthz", web::get().to(alive)).route("/auth/readyz", web::get().to(ready));
+}
+
+/// On the admin listener: what is lost too, and the metrics.
+pub fn configure_admin(config: &mut web::ServiceConfig) {
+    config
+        .route("/auth/healthz", web::get().to(alive))
+        .route("/auth/readyz", web::get().to(ready_with_details))
+        .route("/metrics", web::get().to(metrics));
+}
+
+async fn alive() -> HttpResponse {
+    HttpResponse::Ok().insert_header(NO_STORE).json(json!({"status": "ok"}))
+}
+
+async fn ready(health: web::Data<Health>, gate: web::Data<ArcSwap<Gate>>) -> HttpResponse {
+    told(health.is_ready(&gate.load()), json!({}))
+}
+
+async fn ready_with_details(health: web::Data<Health>, gate: web::Data<ArcSwap<Gate>>) -> HttpResponse {
+    let gate = gate.load_full();
+    let mut degraded = Vec::new();
+    if let Err(error) = health.store.ping().await {
+        degraded.push(json!({"part": "store", "text": error.to_string()}));
+    }
+    if !health.audit.healthy() {
+        degraded.push(json!({"part": "audit", "text": "the trail cannot be written"}));
+    }
+    for upstream in gate.upstreams() {
+        if let Err(error) = upstream.client.fetch(http::Method::GET, "/version", None, 4096).await {
+            degraded.push(json!({"part": "mlflow", "name": upstream.name, "text": error.to_string()}));
+        }
+    }
+    told(health.is_ready(&gate), json!({"degraded": degraded}))
+}
+
+const NO_STORE: (&str, &str) = ("cache-control", "no-store");
+
+fn told(is_ready: bool, mut body: serde_json::Value) -> HttpResponse {
+    body["status"] = if is_ready { "ready" } else { "not ready" }.into();
+    let mut response = if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.insert_header(NO_STORE).json(body)
+}
+
+async fn metrics(health: web::Data<Health>) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(health.metrics.render())
+}

@@ -1,0 +1,24 @@
+//! Everything that is not ours: through the pipeline to MLflow.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use arc_swap::ArcSwap;
+
+use crate::pipeline::{Gate, Incoming};
+
+use super::front::Front;
+use super::{error, guard};
+
+pub(super) async fn pass(
+    request: HttpRequest,
+    payload: web::Payload,
+    gate: web::Data<ArcSwap<Gate>>,
+    front: web::Data<ArcSwap<Front>>,
+) -> HttpResponse {
+    let gate = gate.load_full();
+    let seen = guard::seen(&request).unwrap_or_else(|| gate.see(&request));
+    let incoming = Incoming::new(request.clone(), payload.into_inner(), gate.config(), seen.clone());
+    match gate.pass(incoming).await {
+        Ok(response) => response,
+        Err(halted) => error::answer(&request, &gate, &front.load().pages, seen.id.as_str(), halted).await,
+    }
+}
