@@ -16,6 +16,8 @@ pub struct Session {
     pub store: StoreKind,
     /// 32 bytes each; the first encrypts, all decrypt. Never empty: with `store = "memory"` and no file, one was made up at load.
     pub secrets: Vec<[u8; 32]>,
+    /// No file gave the secrets: a reload keeps those that were made up before.
+    pub secrets_made_up: bool,
     pub cookie_domain: Option<String>,
     pub idle_timeout: Duration,
     pub absolute_timeout: Duration,
@@ -41,6 +43,8 @@ pub enum StoreKind {
 pub(super) fn read(section: Section<'_>, public_url: Option<&Url>, random: &dyn Random) -> Option<Session> {
     let in_redis = section.choice("store", &[("memory", false), ("redis", true)]);
     let store = read_store(&section, in_redis == Some(true));
+    let secrets_made_up = in_redis != Some(true)
+        && section.list("secret_files", value::text).is_none_or(|files| files.is_empty());
     let secrets = read_secrets(&section, in_redis == Some(true), random);
     let cookie_domain = section.value("cookie_domain", |node| cookie_domain(node, public_url));
     let time = |key, default| {
@@ -59,6 +63,7 @@ pub(super) fn read(section: Section<'_>, public_url: Option<&Url>, random: &dyn 
     section.finish();
     Some(Session {
         store: store?,
+        secrets_made_up,
         secrets,
         cookie_domain,
         idle_timeout,

@@ -119,6 +119,9 @@ impl Mlflow {
         Self {}
     }
 
+    /// Asks for the version where that is due.
+    pub async fn refresh(&self) {}
+
     /// Whether the server's version is known.
     pub fn is_ready(&self) -> bool {
         false

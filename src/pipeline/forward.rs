@@ -176,7 +176,7 @@ impl Gate {
     ) -> Result<Response, Halted> {
         let (parts, body) = answer.into_parts();
         let rewrite = Rewrite {
-            upstream: &upstream.url,
+            upstream: &upstream.section.url,
             site: &self.site.url,
             base: &self.site.base,
         };

@@ -56,8 +56,7 @@ pub struct Upstream {
     pub name: String,
     pub client: Arc<UpstreamClient>,
     pub mlflow: Arc<Mlflow>,
-    hosts: Vec<String>,
-    url: url::Url,
+    section: config::Upstream,
     introductions: Introductions,
 }
 
@@ -155,13 +154,17 @@ impl Gate {
     /// The upstream that answers to a host; one without hosts answers to any.
     fn upstream_of(&self, host: Option<&str>) -> Option<&Upstream> {
         let host = host.map(site::without_port).unwrap_or_default().to_ascii_lowercase();
-        let named = self.upstreams.iter().find(|upstream| upstream.hosts.contains(&host));
-        named.or_else(|| self.upstreams.iter().find(|upstream| upstream.hosts.is_empty()))
+        let named = self.upstreams.iter().find(|upstream| upstream.section.hosts.contains(&host));
+        named.or_else(|| self.upstreams.iter().find(|upstream| upstream.section.hosts.is_empty()))
     }
 
     /// Whether `[network]` lets this address in; for every page, MLflow's and ours.
     pub fn may_connect(&self, address: IpAddr) -> bool {
         address::may_connect(address, &self.config.network)
+    }
+
+    pub fn is_trusted(&self, address: IpAddr) -> bool {
+        address::is_trusted(address, &self.config.network)
     }
 
     pub fn config(&self) -> &Config {
@@ -196,8 +199,27 @@ impl Upstream {
             name: config.name.clone(),
             mlflow: Arc::new(Mlflow::new(config, client.clone(), clock.clone())),
             client,
-            hosts: config.hosts.clone(),
-            url: config.url.clone(),
+            section: config.clone(),
+            introductions: Introductions::new(),
+        })
+    }
+
+    /// The same server under a new configuration, with all that is known of it; `None` where its section changed.
+    pub fn under(&self, section: &config::Upstream) -> Option<Self> {
+        // A secret does not print, so it is compared by itself.
+        let credential = |section: &config::Upstream| {
+            section.basic_auth.as_ref().map(|(user, password)| (user.clone(), password.expose().to_owned()))
+        };
+        // Certificates may have changed where their names have not.
+        let is_plain = section.ca_file.is_none() && section.client_cert_file.is_none();
+        let is_same = format!("{:?}", self.section) == format!("{section:?}")
+            && credential(&self.section) == credential(section)
+            && is_plain;
+        is_same.then(|| Self {
+            name: self.name.clone(),
+            client: self.client.clone(),
+            mlflow: self.mlflow.clone(),
+            section: self.section.clone(),
             introductions: Introductions::new(),
         })
     }

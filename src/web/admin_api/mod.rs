@@ -10,6 +10,7 @@ use actix_web::http::StatusCode;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data, Json, JsonConfig, Path, PathConfig, Query, QueryConfig, ServiceConfig};
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -60,7 +61,7 @@ impl FromRequest for Acting {
 }
 
 /// Mounts the API for the unix socket: whoever may open it (mode 0600) is the operator.
-/// Needs `Data<AdminParts>` as app data.
+/// Needs `Data<ArcSwap<AdminParts>>` as app data.
 pub fn configure(config: &mut ServiceConfig) {
     config.service(web::scope(PREFIX).wrap(from_fn(as_operator)).configure(routes));
 }
@@ -257,7 +258,26 @@ struct NewToken {
     read_only: bool,
 }
 
-type Parts = Data<AdminParts>;
+/// The parts of the configuration that is in force.
+struct Parts(Arc<AdminParts>);
+
+impl std::ops::Deref for Parts {
+    type Target = AdminParts;
+
+    fn deref(&self) -> &AdminParts {
+        &self.0
+    }
+}
+
+impl FromRequest for Parts {
+    type Error = AdminError;
+    type Future = Ready<Result<Self, AdminError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let parts = request.app_data::<Data<ArcSwap<AdminParts>>>().map(|parts| Self(parts.load_full()));
+        ready(parts.ok_or(AdminError::NotAdmin))
+    }
+}
 
 async fn list_sessions(_: Acting, parts: Parts, whose: Query<Whose>) -> Result<HttpResponse, AdminError> {
     let sessions = parts.sessions.list(whose.exactly()).await?;

@@ -1,3 +1,4 @@
+use arc_swap::ArcSwap;
 use actix_web::App;
 use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ fn identity(user: &str) -> Identity {
     }
 }
 
-fn parts(folder: &TempDir) -> Data<AdminParts> {
+fn parts(folder: &TempDir) -> Data<ArcSwap<AdminParts>> {
     const HOUR: Duration = Duration::from_secs(3600);
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_seconds(1_795_435_200)));
     let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
@@ -55,7 +56,7 @@ fn parts(folder: &TempDir) -> Data<AdminParts> {
         reads: true,
         on_failure: OnAuditFailure::Refuse,
     };
-    Data::new(AdminParts {
+    Data::new(ArcSwap::from_pointee(AdminParts {
         sessions: Arc::new(Sessions::new(settings, store, clock.clone(), random.clone())),
         tokens: Arc::new(tokens),
         directory: Arc::new(OnlyAlice),
@@ -64,7 +65,7 @@ fn parts(folder: &TempDir) -> Data<AdminParts> {
         personal_max_lifetime: HOUR * 24,
         clock,
         random,
-    })
+    }))
 }
 
 macro_rules! ask {
@@ -82,8 +83,8 @@ async fn the_operator_lists_and_ends_sessions() {
     let parts = parts(&folder);
     let app = init_service(App::new().app_data(parts.clone()).configure(configure)).await;
     let address = "10.0.0.1".parse().unwrap();
-    let (alice, _) = parts.sessions.open(identity("alice"), address, None).await.unwrap();
-    let (bob, session) = parts.sessions.open(identity("bob"), address, None).await.unwrap();
+    let (alice, _) = parts.load().sessions.open(identity("alice"), address, None).await.unwrap();
+    let (bob, session) = parts.load().sessions.open(identity("bob"), address, None).await.unwrap();
 
     let (status, lines) = ask!(app, TestRequest::get().uri("/auth/admin/api/sessions?user=bob"));
     assert_eq!(status, 200);
@@ -97,8 +98,8 @@ async fn the_operator_lists_and_ends_sessions() {
     let one = format!("/auth/admin/api/sessions/{}", session.id);
     assert_eq!(ask!(app, TestRequest::delete().uri(&one)).0, 200);
     assert_eq!(ask!(app, TestRequest::delete().uri(&one)).0, 404);
-    assert!(parts.sessions.find(bob.expose()).await.unwrap().is_none());
-    assert!(parts.sessions.find(alice.expose()).await.unwrap().is_some());
+    assert!(parts.load().sessions.find(bob.expose()).await.unwrap().is_none());
+    assert!(parts.load().sessions.find(alice.expose()).await.unwrap().is_some());
 
     assert_eq!(
         ask!(app, TestRequest::delete().uri("/auth/admin/api/sessions?user=alice")).0,
@@ -106,7 +107,7 @@ async fn the_operator_lists_and_ends_sessions() {
     );
     let all = "/auth/admin/api/sessions?user=alice&provider=local";
     assert_eq!(ask!(app, TestRequest::delete().uri(all)).1.as_array().unwrap().len(), 1);
-    assert!(parts.sessions.find(alice.expose()).await.unwrap().is_none());
+    assert!(parts.load().sessions.find(alice.expose()).await.unwrap().is_none());
     let trail = std::fs::read_to_string(folder.path().join("trail.jsonl")).unwrap();
     assert_eq!(trail.matches("\"session.end\"").count(), 2);
 }
@@ -122,7 +123,7 @@ async fn the_operator_makes_lists_and_ends_tokens() {
     assert_eq!(status, 201);
     let text = made["token"].as_str().unwrap();
     assert_eq!(
-        parts.tokens.find(text).await.unwrap().unwrap().identity.groups,
+        parts.load().tokens.find(text).await.unwrap().unwrap().identity.groups,
         ["team"]
     );
 
@@ -132,7 +133,7 @@ async fn the_operator_makes_lists_and_ends_tokens() {
     assert!(lines[0]["last_used"].is_string());
     let one = format!("/auth/admin/api/tokens/{}", made["id"].as_str().unwrap());
     assert_eq!(ask!(app, TestRequest::delete().uri(&one)).0, 200);
-    assert!(parts.tokens.find(text).await.unwrap().is_none());
+    assert!(parts.load().tokens.find(text).await.unwrap().is_none());
     let trail = std::fs::read_to_string(folder.path().join("trail.jsonl")).unwrap();
     assert!(trail.contains("\"token.issue\"") && trail.contains("\"token.revoke\"") && !trail.contains(text));
 }

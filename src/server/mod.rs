@@ -1,0 +1,393 @@
+//! How the parts are put together, reloaded and stopped.
+
+mod doors;
+mod parts;
+mod providers;
+mod tls;
+mod watch;
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix_web::dev::{Server as Running, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use anyhow::{Context, Result, anyhow, ensure};
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::audit::{Actor, Audit, Event, Outcome, Why};
+use crate::config::{self, Config, StoreKind};
+use crate::domain::{Clock, Random, ReasonCode, SystemClock, SystemRandom};
+use crate::pipeline::Gate;
+use crate::store;
+use crate::telemetry::Metrics;
+use crate::web::admin_api::{self, AdminParts};
+use crate::web::front::Front;
+use crate::web::health::{self, Health};
+
+use doors::Doors;
+use parts::{Assembly, Lasting, assemble};
+use tls::Certificate;
+use watch::Watch;
+
+/// A request's headers must be whole within this.
+const HEADER_TIME: Duration = Duration::from_secs(15);
+/// A connection without a request is kept this long.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// What is under way when the gateway stops may take this long.
+const LAST_REQUESTS: u64 = 30;
+/// Background chores.
+const CHORES: Duration = Duration::from_secs(5);
+
+/// A gateway that listens and has not begun to answer.
+pub struct Server {
+    config: Arc<Config>,
+    lasting: Lasting,
+    force: InForce,
+    main: TcpListener,
+    admin: TcpListener,
+    socket: UnixListener,
+    certificate: Option<Arc<Certificate>>,
+}
+
+/// What is in force, until a reload swaps it.
+#[derive(Clone)]
+struct InForce {
+    gate: web::Data<ArcSwap<Gate>>,
+    front: web::Data<ArcSwap<Front>>,
+    admin: web::Data<ArcSwap<AdminParts>>,
+    health: web::Data<Health>,
+}
+
+impl Server {
+    /// Opens what the configuration names: the store, the trail, the listeners.
+    ///
+    /// # Errors
+    /// What could not be opened, and why.
+    pub fn build(config: Config) -> Result<Self> {
+        let config = Arc::new(config);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+        let lasting = Lasting {
+            store: store::connect(&config.session.store, clock.clone()).map_err(|error| anyhow!("session store: {error}"))?,
+            audit: Arc::new(Audit::open(&config.audit, clock.clone())?),
+            metrics: Arc::new(Metrics::new()?),
+            clock,
+            random,
+        };
+        let certificate = config.listen.tls.as_ref().map(Certificate::load).transpose()?;
+        let Assembly { gate, front, admin } = assemble(config.clone(), &lasting, None)?;
+        let listen = |address: SocketAddr| {
+            TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
+        };
+        Ok(Self {
+            main: listen(config.listen.address)?,
+            admin: listen(config.listen.admin_address)?,
+            socket: operators_socket(&config.listen.admin_socket)?,
+            force: InForce {
+                gate: web::Data::new(ArcSwap::from_pointee(gate)),
+                front: web::Data::new(ArcSwap::from_pointee(front)),
+                admin: web::Data::new(ArcSwap::from_pointee(admin)),
+                health: web::Data::new(Health {
+                    stopping: false.into(),
+                    was_ready: false.into(),
+                    store: lasting.store.clone(),
+                    audit: lasting.audit.clone(),
+                    metrics: lasting.metrics.clone(),
+                }),
+            },
+            certificate,
+            lasting,
+            config,
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn address(&self) -> Result<SocketAddr> {
+        Ok(self.main.local_addr()?)
+    }
+
+    /// The port of the main listener; 0 never.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn port(&self) -> Result<u16> {
+        Ok(self.address()?.port())
+    }
+
+    /// Answers until a signal stops it (SIGTERM, SIGINT), or `stop` comes; then finishes what is under way.
+    ///
+    /// # Errors
+    /// When a listener fails.
+    pub async fn run_until_stopped(self) -> Result<()> {
+        let Self { config, lasting, force, main, admin, socket, certificate } = self;
+        let main = serve_main(&config, &force, &lasting, main, certificate.clone())?;
+        let operators = serve_operators(&force, admin, socket)?;
+        let handles = [main.handle(), operators.handle()];
+        let mut running = actix_web::rt::spawn(main);
+        let aside = actix_web::rt::spawn(operators);
+        let chores = actix_web::rt::spawn(chores(force.clone(), lasting.clone()));
+        let socket_file = config.listen.admin_socket.clone();
+        let reloads = Reloads { config, lasting: lasting.clone(), force: force.clone(), certificate };
+        tokio::select! {
+            ended = &mut running => ended??,
+            () = reloads.until_stopped() => {
+                force.health.stopping.store(true, Ordering::Release);
+                tracing::info!("stopping: requests under way may finish");
+                stop(&handles).await;
+                running.await??;
+            }
+        }
+        aside.await??;
+        chores.abort();
+        let _ = chores.await;
+        // Gone already is as good.
+        let _ = fs::remove_file(socket_file);
+        drop(force);
+        close_trail(lasting).await;
+        Ok(())
+    }
+}
+
+async fn stop(handles: &[ServerHandle]) {
+    for handle in handles {
+        handle.stop(true).await;
+    }
+}
+
+/// Waits until all that was recorded is written.
+async fn close_trail(lasting: Lasting) {
+    let Lasting { audit, .. } = lasting;
+    if let Some(audit) = Arc::into_inner(audit) {
+        // Blocks until the writer's thread has ended.
+        let _ = tokio::task::spawn_blocking(move || audit.close()).await;
+    }
+}
+
+/// People, programs and probes.
+fn serve_main(
+    config: &Config,
+    force: &InForce,
+    lasting: &Lasting,
+    listener: TcpListener,
+    certificate: Option<Arc<Certificate>>,
+) -> Result<Running> {
+    let InForce { gate, front, health, .. } = force.clone();
+    let doors = Doors::new(gate.clone().into_inner(), lasting.metrics.clone());
+    let base = config.base_path().to_owned();
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(gate.clone())
+            .app_data(front.clone())
+            .app_data(health.clone())
+            .wrap(from_fn(crate::web::see))
+            .configure(crate::web::configure(&base))
+    })
+    .client_request_timeout(HEADER_TIME)
+    .client_disconnect_timeout(Duration::from_secs(5))
+    .keep_alive(KEEP_ALIVE)
+    // Without it a client that leaves before the answer's head is noticed at the next write, long after.
+    .h1_allow_half_closed(false)
+    .tcp_nodelay(true)
+    .max_connections(doors::ALL / workers())
+    .workers(workers())
+    .on_connect(move |connection, extensions| doors.enter(connection, extensions))
+    .shutdown_timeout(LAST_REQUESTS)
+    .disable_signals();
+    let server = match (&config.listen.tls, certificate) {
+        (Some(settings), Some(certificate)) => {
+            server.listen_rustls_0_23(listener, tls::acceptor(settings, certificate)?)?
+        }
+        _ => server.listen(listener)?,
+    };
+    Ok(server.run())
+}
+
+/// Metrics and health by TCP, the operator's commands by the socket alone.
+fn serve_operators(force: &InForce, listener: TcpListener, socket: UnixListener) -> Result<Running> {
+    let InForce { gate, admin, health, .. } = force.clone();
+    let by_socket = HttpServer::new({
+        let (gate, health) = (gate.clone(), health.clone());
+        move || {
+            App::new()
+                .app_data(gate.clone())
+                .app_data(health.clone())
+                .app_data(admin.clone())
+                .configure(health::configure_admin)
+                .configure(by_socket_alone)
+        }
+    });
+    Ok(by_socket
+        .client_request_timeout(HEADER_TIME)
+        .workers(1)
+        .shutdown_timeout(1)
+        .disable_signals()
+        .listen(listener)?
+        .listen_uds(socket)?
+        .run())
+}
+
+/// The commands, for connections that come by the socket: those alone have no IP address.
+fn by_socket_alone(config: &mut web::ServiceConfig) {
+    config.service(
+        web::scope("")
+            .guard(actix_web::guard::fn_guard(|context| context.head().peer_addr.is_none()))
+            .configure(admin_api::configure),
+    );
+}
+
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+/// The operator's socket. One that a dead process left behind is replaced; a living one is not.
+fn operators_socket(file: &Path) -> Result<UnixListener> {
+    let told = || format!("cannot listen on {}", file.display());
+    if file.exists() {
+        ensure!(UnixStream::connect(file).is_err(), "{}: another gateway listens there", told());
+        fs::remove_file(file).with_context(told)?;
+    }
+    // Nobody else can pass the folder until the socket has its mode.
+    let folder = file.with_extension("making");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).with_context(told)?;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).with_context(told)?;
+    let making = folder.join("s");
+    let listener = UnixListener::bind(&making).with_context(told)?;
+    fs::set_permissions(&making, fs::Permissions::from_mode(0o600)).with_context(told)?;
+    fs::rename(&making, file).with_context(told)?;
+    fs::remove_dir(&folder).with_context(told)?;
+    Ok(listener)
+}
+
+async fn chores(force: InForce, lasting: Lasting) {
+    loop {
+        let gate = force.gate.load_full();
+        for upstream in gate.upstreams() {
+            upstream.mlflow.refresh().await;
+        }
+        lasting.metrics.tidy();
+        drop(gate);
+        tokio::time::sleep(CHORES).await;
+    }
+}
+
+// === Reload ===
+
+struct Reloads {
+    config: Arc<Config>,
+    lasting: Lasting,
+    force: InForce,
+    certificate: Option<Arc<Certificate>>,
+}
+
+impl Reloads {
+    /// Reloads whenever it is asked for; returns when the process is told to stop.
+    async fn until_stopped(mut self) {
+        let signals = (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            tracing::error!("signals cannot be received: stop with SIGKILL");
+            return std::future::pending().await;
+        };
+        let mut watch = Watch::new(&self.config.watched);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hangup.recv() => {}
+                () = watch.changed() => {}
+            }
+            self.reload().await;
+            watch = Watch::new(&self.config.watched);
+        }
+    }
+
+    /// The new configuration takes over whole, or the old one stays.
+    async fn reload(&mut self) {
+        let outcome = self.take_over();
+        let (label, outcome, reason) = match outcome {
+            Ok(()) => {
+                tracing::info!("the new configuration is in force");
+                ("taken_over", Outcome::Allowed, "The new configuration is in force.".to_owned())
+            }
+            Err(error) => {
+                let text = format!("{error:#}");
+                tracing::error!(error = text, "the new configuration is refused; the old one stays in force");
+                ("refused", Outcome::Failed, format!("The old configuration stays in force: {text}"))
+            }
+        };
+        self.lasting.metrics.reload(label);
+        let event = Event {
+            time: self.lasting.clock.now(),
+            id: hex::encode(self.lasting.random.bytes::<16>()),
+            request_id: None,
+            actor: Actor::default(),
+            action: "config.reload".to_owned(),
+            resources: Vec::new(),
+            upstream: None,
+            outcome,
+            reason: Why { code: ReasonCode::Requested.as_str().to_owned(), text: reason },
+            http: None,
+        };
+        if let Err(error) = self.lasting.audit.record(event).await {
+            tracing::error!(%error, "an event is missing from the trail");
+        }
+    }
+
+    fn take_over(&mut self) -> Result<()> {
+        let mut config = config::load(&self.config.file).map_err(|problems| {
+            let texts: Vec<_> = problems.iter().map(|problem| format!("{}: {}", problem.key, problem.text)).collect();
+            anyhow!("{}", texts.join("; "))
+        })?;
+        if config.session.secrets_made_up && self.config.session.secrets_made_up {
+            config.session.secrets.clone_from(&self.config.session.secrets);
+        }
+        must_not_need_a_restart(&self.config, &config)?;
+        let certificate = config.listen.tls.as_ref().map(Certificate::read).transpose()?;
+        let config = Arc::new(config);
+        let before = self.force.gate.load_full();
+        let Assembly { gate, front, admin } = assemble(config.clone(), &self.lasting, Some(&before))?;
+        // Nothing can fail from here on.
+        self.force.gate.store(Arc::new(gate));
+        self.force.front.store(Arc::new(front));
+        self.force.admin.store(Arc::new(admin));
+        if let (Some(shown), Some(certificate)) = (&self.certificate, certificate) {
+            shown.replace(certificate);
+        }
+        self.config = config;
+        Ok(())
+    }
+}
+
+/// What is opened once cannot change while it is open.
+fn must_not_need_a_restart(old: &Config, new: &Config) -> Result<()> {
+    let redis = |config: &Config| match &config.session.store {
+        StoreKind::Memory => None,
+        StoreKind::Redis { url, ca_file } => Some((url.expose().to_owned(), ca_file.clone())),
+    };
+    let tls = |config: &Config| {
+        config.listen.tls.as_ref().map(|tls| (tls.only_tls13, tls.client_ca_file.clone()))
+    };
+    let changed = [
+        ("listen.address", old.listen.address != new.listen.address),
+        ("listen.admin_address", old.listen.admin_address != new.listen.admin_address),
+        ("listen.admin_socket", old.listen.admin_socket != new.listen.admin_socket),
+        ("listen.tls", tls(old) != tls(new)),
+        ("session.store", redis(old) != redis(new)),
+        ("audit", format!("{:?}", old.audit) != format!("{:?}", new.audit)),
+        ("public_url's path", old.base_path() != new.base_path()),
+    ];
+    let changed: Vec<_> = changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
+    ensure!(changed.is_empty(), "a change of {} needs a restart", changed.join(", "));
+    Ok(())
+}

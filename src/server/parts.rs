@@ -1,0 +1,175 @@
+//! What one configuration makes: the gate, the pages, the operator's commands. A reload makes all of it anew.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use async_trait::async_trait;
+
+use crate::audit::Audit;
+use crate::config::{self, Config};
+use crate::domain::{Clock, Identity, Random};
+use crate::login::{self, Login, Way};
+use crate::pipeline::{self, Gate, Means, Rechecks, Upstream, Voucher};
+use crate::policy::Policy;
+use crate::providers::{ProviderError, Vouched};
+use crate::sessions::cookie::Cookies;
+use crate::sessions::{self, Sessions};
+use crate::store::{Sealer, Store};
+use crate::telemetry::Metrics;
+use crate::tokens::Tokens;
+use crate::web::admin_api::{AdminParts, Directory};
+use crate::web::front::Front;
+use crate::web::pages::Pages;
+
+use super::providers;
+
+/// What outlives every configuration.
+#[derive(Clone)]
+pub(super) struct Lasting {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) audit: Arc<Audit>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+}
+
+pub(super) struct Assembly {
+    pub(super) gate: Gate,
+    pub(super) front: Front,
+    pub(super) admin: AdminParts,
+}
+
+/// Builds everything or nothing. `before` is the gate in force: what is known of an unchanged upstream is kept.
+pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&Gate>) -> Result<Assembly> {
+    let Lasting { store, audit, metrics, clock, random } = lasting.clone();
+    let session = &config.session;
+    let sessions = Arc::new(Sessions::new(settings(session), store.clone(), clock.clone(), random.clone()));
+    let tokens = Arc::new(Tokens::new(
+        session.secrets.clone(),
+        session.recheck,
+        session.outage_grace,
+        store.clone(),
+        clock.clone(),
+        random.clone(),
+    ));
+    let policy = Arc::new(Policy::new(&config.roles));
+    let ways = providers::all(&config, lasting)?;
+    let vouchers = vouchers(&ways);
+    let rechecks = Rechecks::new(Means {
+        vouchers: vouchers.clone(),
+        sessions: sessions.clone(),
+        tokens: tokens.clone(),
+        audit: audit.clone(),
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+        random: random.clone(),
+    });
+    let upstreams = upstreams(&config, &clock, before)?;
+    let gate = Gate::new(
+        config.clone(),
+        upstreams,
+        pipeline::Parts {
+            sessions: sessions.clone(),
+            tokens: tokens.clone(),
+            rechecks: Arc::new(rechecks),
+            policy: policy.clone(),
+            audit: audit.clone(),
+            metrics,
+            clock: clock.clone(),
+            random: random.clone(),
+        },
+    );
+    let login = Login::new(
+        &config,
+        login::Parts {
+            providers: ways,
+            sessions: sessions.clone(),
+            tokens: tokens.clone(),
+            sealer: Arc::new(Sealer::new(&session.secrets, random.clone())),
+            store,
+            audit: audit.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+        },
+    );
+    let admin = AdminParts {
+        sessions: sessions.clone(),
+        tokens,
+        directory: Arc::new(Vouchers(vouchers, clock.clone())),
+        audit,
+        on_audit_failure: config.audit.on_failure,
+        personal_max_lifetime: config.tokens.personal_max_lifetime,
+        clock,
+        random,
+    };
+    let front = Front {
+        login,
+        pages: Arc::new(Pages::new(&config).map_err(|error| anyhow!(error))?),
+        cookies: Cookies::new(&config),
+        sessions,
+        policy,
+        config,
+    };
+    Ok(Assembly { gate, front, admin })
+}
+
+fn settings(session: &config::Session) -> sessions::Settings {
+    sessions::Settings {
+        secrets: session.secrets.clone(),
+        idle_timeout: session.idle_timeout,
+        absolute_timeout: session.absolute_timeout,
+        recheck: session.recheck,
+        outage_grace: session.outage_grace,
+    }
+}
+
+fn upstreams(config: &Config, clock: &Arc<dyn Clock>, before: Option<&Gate>) -> Result<Vec<Upstream>> {
+    config
+        .upstreams
+        .iter()
+        .map(|section| {
+            let known = before.into_iter().flat_map(Gate::upstreams).find_map(|upstream| upstream.under(section));
+            known.map_or_else(|| Upstream::new(section, clock), Ok)
+        })
+        .map(|upstream| upstream.map_err(|error| anyhow!("upstream: {error}")))
+        .collect()
+}
+
+fn vouchers(ways: &[login::Provider]) -> HashMap<String, Voucher> {
+    ways.iter()
+        .map(|provider| {
+            let voucher = match &provider.way {
+                Way::Password(provider) => Voucher::Password(provider.clone()),
+                Way::Redirect(provider) => Voucher::Redirect(provider.clone()),
+            };
+            (provider.id.clone(), voucher)
+        })
+        .collect()
+}
+
+/// Users who are not there, for tokens that the operator makes for them.
+struct Vouchers(HashMap<String, Voucher>, Arc<dyn Clock>);
+
+#[async_trait]
+impl Directory for Vouchers {
+    async fn identity(&self, provider: &str, user: &str) -> Result<Identity, ProviderError> {
+        let unknown = || ProviderError::AccountRefused("there is no such provider".to_owned());
+        let voucher = self.0.get(provider).ok_or_else(unknown)?;
+        let asked = Identity {
+            provider: provider.to_owned(),
+            subject: user.to_owned(),
+            user: user.to_owned(),
+            display_name: None,
+            email: None,
+            groups: Vec::new(),
+            authenticated_at: self.1.now(),
+        };
+        match voucher {
+            Voucher::Password(provider) => provider.recheck(&asked, None).await.map(|Vouched { identity, .. }| identity),
+            Voucher::Redirect(_) => Err(ProviderError::AccountRefused(
+                "this provider answers only to the person: let them sign in and make the token themselves".to_owned(),
+            )),
+        }
+    }
+}
