@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod admin_socket;
 mod audit;
 mod hash_password;
+mod serve;
 mod sessions;
 mod tokens;
 
@@ -36,6 +37,8 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Run the gateway.
+    Serve(serve::Serve),
     /// Check, follow and search the audit trail.
     Audit(audit::Audit),
     /// Read a password from standard input and print its argon2id line for a users file.
@@ -54,6 +57,7 @@ pub fn run() -> ExitCode {
     let stdout = io::stdout();
     let mut out = io::BufWriter::new(stdout.lock());
     let result = match cli.command {
+        Command::Serve(asked) => serve::run(&asked, &mut out),
         Command::Audit(audit) => audit::run(audit, &mut out),
         Command::HashPassword(asked) => hash_password::run(&asked, &mut io::stdin().lock(), &mut out),
         Command::Sessions(asked) => sessions::run(asked, &mut out),

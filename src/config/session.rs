@@ -44,7 +44,9 @@ pub(super) fn read(section: Section<'_>, public_url: Option<&Url>, random: &dyn 
     let in_redis = section.choice("store", &[("memory", false), ("redis", true)]);
     let store = read_store(&section, in_redis == Some(true));
     let secrets_made_up = in_redis != Some(true)
-        && section.list("secret_files", value::text).is_none_or(|files| files.is_empty());
+        && section
+            .list("secret_files", value::text)
+            .is_none_or(|files| files.is_empty());
     let secrets = read_secrets(&section, in_redis == Some(true), random);
     let cookie_domain = section.value("cookie_domain", |node| cookie_domain(node, public_url));
     let time = |key, default| {

@@ -37,16 +37,24 @@ pub struct Seen {
 
 impl Gate {
     pub fn see(&self, request: &HttpRequest) -> Seen {
-        let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let peer = request
+            .peer_addr()
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
         let headers = request.headers();
         let network = &self.config.network;
-        let forwarded: Vec<&[u8]> = headers.get_all("x-forwarded-for").map(|value| value.as_bytes()).collect();
+        let forwarded: Vec<&[u8]> = headers
+            .get_all("x-forwarded-for")
+            .map(|value| value.as_bytes())
+            .collect();
         let id = RequestId::new(&*self.trail.random);
         let id = match headers.get("x-request-id") {
             Some(given) if address::is_trusted(peer, network) => id.taken_over(given.as_bytes()),
             Some(_) | None => id,
         };
-        Seen { address: address::client(peer, &forwarded, network), id }
+        Seen {
+            address: address::client(peer, &forwarded, network),
+            id,
+        }
     }
 }
 

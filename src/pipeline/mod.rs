@@ -154,7 +154,10 @@ impl Gate {
     /// The upstream that answers to a host; one without hosts answers to any.
     fn upstream_of(&self, host: Option<&str>) -> Option<&Upstream> {
         let host = host.map(site::without_port).unwrap_or_default().to_ascii_lowercase();
-        let named = self.upstreams.iter().find(|upstream| upstream.section.hosts.contains(&host));
+        let named = self
+            .upstreams
+            .iter()
+            .find(|upstream| upstream.section.hosts.contains(&host));
         named.or_else(|| self.upstreams.iter().find(|upstream| upstream.section.hosts.is_empty()))
     }
 
@@ -208,7 +211,10 @@ impl Upstream {
     pub fn under(&self, section: &config::Upstream) -> Option<Self> {
         // A secret does not print, so it is compared by itself.
         let credential = |section: &config::Upstream| {
-            section.basic_auth.as_ref().map(|(user, password)| (user.clone(), password.expose().to_owned()))
+            section
+                .basic_auth
+                .as_ref()
+                .map(|(user, password)| (user.clone(), password.expose().to_owned()))
         };
         // Certificates may have changed where their names have not.
         let is_plain = section.ca_file.is_none() && section.client_cert_file.is_none();

@@ -36,7 +36,12 @@ impl Site {
 
     /// The host that MLflow is told: the one asked for, where the configuration names it, else `public_url`'s.
     pub(super) fn authority(&self, upstream: &Upstream, asked: Option<&str>) -> String {
-        let named = asked.filter(|host| upstream.section.hosts.contains(&without_port(host).to_ascii_lowercase()));
+        let named = asked.filter(|host| {
+            upstream
+                .section
+                .hosts
+                .contains(&without_port(host).to_ascii_lowercase())
+        });
         named.unwrap_or(&self.authority).to_owned()
     }
 

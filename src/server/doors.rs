@@ -38,15 +38,22 @@ struct Place {
 
 impl Doors {
     pub(super) fn new(gate: Arc<ArcSwap<Gate>>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { gate, metrics, held: Mutex::default() })
+        Arc::new(Self {
+            gate,
+            metrics,
+            held: Mutex::default(),
+        })
     }
 
     /// Gives a new connection its place, or closes it.
     pub(super) fn enter(self: &Arc<Self>, connection: &dyn Any, extensions: &mut Extensions) {
-        let stream = connection
-            .downcast_ref::<TcpStream>()
-            .or_else(|| connection.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref().0));
-        let Some((stream, peer)) = stream.and_then(|stream| Some((stream, stream.peer_addr().ok()?.ip().to_canonical())))
+        let stream = connection.downcast_ref::<TcpStream>().or_else(|| {
+            connection
+                .downcast_ref::<TlsStream<TcpStream>>()
+                .map(|stream| stream.get_ref().0)
+        });
+        let Some((stream, peer)) =
+            stream.and_then(|stream| Some((stream, stream.peer_addr().ok()?.ip().to_canonical())))
         else {
             return;
         };
@@ -69,7 +76,10 @@ impl Doors {
         *count += 1;
         held.all += 1;
         self.metrics.connections(held.all);
-        Some(Place { doors: self.clone(), address })
+        Some(Place {
+            doors: self.clone(),
+            address,
+        })
     }
 }
 

@@ -76,7 +76,8 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
         let lasting = Lasting {
-            store: store::connect(&config.session.store, clock.clone()).map_err(|error| anyhow!("session store: {error}"))?,
+            store: store::connect(&config.session.store, clock.clone())
+                .map_err(|error| anyhow!("session store: {error}"))?,
             audit: Arc::new(Audit::open(&config.audit, clock.clone())?),
             metrics: Arc::new(Metrics::new()?),
             clock,
@@ -84,9 +85,8 @@ impl Server {
         };
         let certificate = config.listen.tls.as_ref().map(Certificate::load).transpose()?;
         let Assembly { gate, front, admin } = assemble(config.clone(), &lasting, None)?;
-        let listen = |address: SocketAddr| {
-            TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
-        };
+        let listen =
+            |address: SocketAddr| TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"));
         Ok(Self {
             main: listen(config.listen.address)?,
             admin: listen(config.listen.admin_address)?,
@@ -130,7 +130,15 @@ impl Server {
     /// # Errors
     /// When a listener fails.
     pub async fn run_until_stopped(self) -> Result<()> {
-        let Self { config, lasting, force, main, admin, socket, certificate } = self;
+        let Self {
+            config,
+            lasting,
+            force,
+            main,
+            admin,
+            socket,
+            certificate,
+        } = self;
         let main = serve_main(&config, &force, &lasting, main, certificate.clone())?;
         let operators = serve_operators(&force, admin, socket)?;
         let handles = [main.handle(), operators.handle()];
@@ -138,7 +146,12 @@ impl Server {
         let aside = actix_web::rt::spawn(operators);
         let chores = actix_web::rt::spawn(chores(force.clone(), lasting.clone()));
         let socket_file = config.listen.admin_socket.clone();
-        let reloads = Reloads { config, lasting: lasting.clone(), force: force.clone(), certificate };
+        let reloads = Reloads {
+            config,
+            lasting: lasting.clone(),
+            force: force.clone(),
+            certificate,
+        };
         tokio::select! {
             ended = &mut running => ended??,
             () = reloads.until_stopped() => {
@@ -182,7 +195,9 @@ fn serve_main(
     listener: TcpListener,
     certificate: Option<Arc<Certificate>>,
 ) -> Result<Running> {
-    let InForce { gate, front, health, .. } = force.clone();
+    let InForce {
+        gate, front, health, ..
+    } = force.clone();
     let doors = Doors::new(gate.clone().into_inner(), lasting.metrics.clone());
     let base = config.base_path().to_owned();
     let server = HttpServer::new(move || {
@@ -215,7 +230,9 @@ fn serve_main(
 
 /// Metrics and health by TCP, the operator's commands by the socket alone.
 fn serve_operators(force: &InForce, listener: TcpListener, socket: UnixListener) -> Result<Running> {
-    let InForce { gate, admin, health, .. } = force.clone();
+    let InForce {
+        gate, admin, health, ..
+    } = force.clone();
     let by_socket = HttpServer::new({
         let (gate, health) = (gate.clone(), health.clone());
         move || {
@@ -254,7 +271,11 @@ fn workers() -> usize {
 fn operators_socket(file: &Path) -> Result<UnixListener> {
     let told = || format!("cannot listen on {}", file.display());
     if file.exists() {
-        ensure!(UnixStream::connect(file).is_err(), "{}: another gateway listens there", told());
+        ensure!(
+            UnixStream::connect(file).is_err(),
+            "{}: another gateway listens there",
+            told()
+        );
         fs::remove_file(file).with_context(told)?;
     }
     // Nobody else can pass the folder until the socket has its mode.
@@ -294,7 +315,11 @@ struct Reloads {
 impl Reloads {
     /// Reloads whenever it is asked for; returns when the process is told to stop.
     async fn until_stopped(mut self) {
-        let signals = (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        let signals = (
+            signal(SignalKind::hangup()),
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        );
         let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) = signals else {
             tracing::error!("signals cannot be received: stop with SIGKILL");
             return std::future::pending().await;
@@ -318,12 +343,23 @@ impl Reloads {
         let (label, outcome, reason) = match outcome {
             Ok(()) => {
                 tracing::info!("the new configuration is in force");
-                ("taken_over", Outcome::Allowed, "The new configuration is in force.".to_owned())
+                (
+                    "taken_over",
+                    Outcome::Allowed,
+                    "The new configuration is in force.".to_owned(),
+                )
             }
             Err(error) => {
                 let text = format!("{error:#}");
-                tracing::error!(error = text, "the new configuration is refused; the old one stays in force");
-                ("refused", Outcome::Failed, format!("The old configuration stays in force: {text}"))
+                tracing::error!(
+                    error = text,
+                    "the new configuration is refused; the old one stays in force"
+                );
+                (
+                    "refused",
+                    Outcome::Failed,
+                    format!("The old configuration stays in force: {text}"),
+                )
             }
         };
         self.lasting.metrics.reload(label);
@@ -336,7 +372,10 @@ impl Reloads {
             resources: Vec::new(),
             upstream: None,
             outcome,
-            reason: Why { code: ReasonCode::Requested.as_str().to_owned(), text: reason },
+            reason: Why {
+                code: ReasonCode::Requested.as_str().to_owned(),
+                text: reason,
+            },
             http: None,
         };
         if let Err(error) = self.lasting.audit.record(event).await {
@@ -346,7 +385,10 @@ impl Reloads {
 
     fn take_over(&mut self) -> Result<()> {
         let mut config = config::load(&self.config.file).map_err(|problems| {
-            let texts: Vec<_> = problems.iter().map(|problem| format!("{}: {}", problem.key, problem.text)).collect();
+            let texts: Vec<_> = problems
+                .iter()
+                .map(|problem| format!("{}: {}", problem.key, problem.text))
+                .collect();
             anyhow!("{}", texts.join("; "))
         })?;
         if config.session.secrets_made_up && self.config.session.secrets_made_up {
@@ -376,18 +418,32 @@ fn must_not_need_a_restart(old: &Config, new: &Config) -> Result<()> {
         StoreKind::Redis { url, ca_file } => Some((url.expose().to_owned(), ca_file.clone())),
     };
     let tls = |config: &Config| {
-        config.listen.tls.as_ref().map(|tls| (tls.only_tls13, tls.client_ca_file.clone()))
+        config
+            .listen
+            .tls
+            .as_ref()
+            .map(|tls| (tls.only_tls13, tls.client_ca_file.clone()))
     };
     let changed = [
         ("listen.address", old.listen.address != new.listen.address),
-        ("listen.admin_address", old.listen.admin_address != new.listen.admin_address),
-        ("listen.admin_socket", old.listen.admin_socket != new.listen.admin_socket),
+        (
+            "listen.admin_address",
+            old.listen.admin_address != new.listen.admin_address,
+        ),
+        (
+            "listen.admin_socket",
+            old.listen.admin_socket != new.listen.admin_socket,
+        ),
         ("listen.tls", tls(old) != tls(new)),
         ("session.store", redis(old) != redis(new)),
         ("audit", format!("{:?}", old.audit) != format!("{:?}", new.audit)),
         ("public_url's path", old.base_path() != new.base_path()),
     ];
-    let changed: Vec<_> = changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
+    let changed: Vec<_> = changed
+        .into_iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(key, _)| key)
+        .collect();
     ensure!(changed.is_empty(), "a change of {} needs a restart", changed.join(", "));
     Ok(())
 }

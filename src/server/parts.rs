@@ -42,9 +42,20 @@ pub(super) struct Assembly {
 
 /// Builds everything or nothing. `before` is the gate in force: what is known of an unchanged upstream is kept.
 pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&Gate>) -> Result<Assembly> {
-    let Lasting { store, audit, metrics, clock, random } = lasting.clone();
+    let Lasting {
+        store,
+        audit,
+        metrics,
+        clock,
+        random,
+    } = lasting.clone();
     let session = &config.session;
-    let sessions = Arc::new(Sessions::new(settings(session), store.clone(), clock.clone(), random.clone()));
+    let sessions = Arc::new(Sessions::new(
+        settings(session),
+        store.clone(),
+        clock.clone(),
+        random.clone(),
+    ));
     let tokens = Arc::new(Tokens::new(
         session.secrets.clone(),
         session.recheck,
@@ -129,7 +140,10 @@ fn upstreams(config: &Config, clock: &Arc<dyn Clock>, before: Option<&Gate>) -> 
         .upstreams
         .iter()
         .map(|section| {
-            let known = before.into_iter().flat_map(Gate::upstreams).find_map(|upstream| upstream.under(section));
+            let known = before
+                .into_iter()
+                .flat_map(Gate::upstreams)
+                .find_map(|upstream| upstream.under(section));
             known.map_or_else(|| Upstream::new(section, clock), Ok)
         })
         .map(|upstream| upstream.map_err(|error| anyhow!("upstream: {error}")))
@@ -166,7 +180,10 @@ impl Directory for Vouchers {
             authenticated_at: self.1.now(),
         };
         match voucher {
-            Voucher::Password(provider) => provider.recheck(&asked, None).await.map(|Vouched { identity, .. }| identity),
+            Voucher::Password(provider) => provider
+                .recheck(&asked, None)
+                .await
+                .map(|Vouched { identity, .. }| identity),
             Voucher::Redirect(_) => Err(ProviderError::AccountRefused(
                 "this provider answers only to the person: let them sign in and make the token themselves".to_owned(),
             )),

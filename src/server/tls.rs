@@ -42,7 +42,11 @@ impl Certificate {
 
 /// The acceptor's settings. With `client_ca_file` a client without a certificate of it is not let in.
 pub(super) fn acceptor(config: &ListenTls, certificate: Arc<Certificate>) -> Result<ServerConfig> {
-    let versions: &[_] = if config.only_tls13 { &[&rustls::version::TLS13] } else { rustls::ALL_VERSIONS };
+    let versions: &[_] = if config.only_tls13 {
+        &[&rustls::version::TLS13]
+    } else {
+        rustls::ALL_VERSIONS
+    };
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions)?;
     let builder = match &config.client_ca_file {
         Some(file) => {

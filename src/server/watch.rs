@@ -29,7 +29,11 @@ impl Watch {
             }
         });
         let watcher = watcher.and_then(|mut watcher| {
-            for folder in files.iter().filter_map(|file| file.parent()).collect::<BTreeSet<&Path>>() {
+            for folder in files
+                .iter()
+                .filter_map(|file| file.parent())
+                .collect::<BTreeSet<&Path>>()
+            {
                 watcher.watch(folder, RecursiveMode::NonRecursive)?;
             }
             Ok(watcher)
@@ -37,7 +41,12 @@ impl Watch {
         if let Err(error) = &watcher {
             tracing::warn!(%error, "files are not watched: a change needs a SIGHUP");
         }
-        Self { files: files.to_vec(), seen: digest(files), events, _watcher: watcher.ok() }
+        Self {
+            files: files.to_vec(),
+            seen: digest(files),
+            events,
+            _watcher: watcher.ok(),
+        }
     }
 
     /// Returns when the content of a watched file is another one.
@@ -61,7 +70,9 @@ impl Watch {
 fn digest(files: &[PathBuf]) -> [u8; 32] {
     let mut all = Sha256::new();
     for file in files {
-        let content = std::fs::read(file).map(|content| Sha256::digest(content).to_vec()).unwrap_or_default();
+        let content = std::fs::read(file)
+            .map(|content| Sha256::digest(content).to_vec())
+            .unwrap_or_default();
         all.update((content.len() as u64).to_le_bytes());
         all.update(content);
     }
@@ -83,6 +94,8 @@ mod tests {
         assert!(quiet.is_err());
         std::fs::write(folder.path().join("new"), "c").unwrap();
         std::fs::rename(folder.path().join("new"), &file).unwrap();
-        tokio::time::timeout(Duration::from_secs(10), watch.changed()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), watch.changed())
+            .await
+            .unwrap();
     }
 }

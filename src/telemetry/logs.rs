@@ -7,7 +7,9 @@ use crate::config::LogFormat;
 /// Starts logging for the whole process; a second call changes nothing. `filter` as in `info` or `info,mlgate::login=debug`.
 pub fn start_logging(filter: &str, format: LogFormat) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // An error means that logging runs already, as in tests.
     let _ = match format {
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

@@ -27,7 +27,11 @@ pub(super) async fn answer(
     };
     log(&stopped, request_id);
     record.answered(response.status().as_u16(), length);
-    let outcome = if told.status >= 500 || told.status == 499 { Outcome::Failed } else { Outcome::Refused };
+    let outcome = if told.status >= 500 || told.status == 499 {
+        Outcome::Failed
+    } else {
+        Outcome::Refused
+    };
     match record.close(outcome, &told.reason).await {
         Ok(()) => response,
         Err(_) => {
@@ -134,7 +138,9 @@ fn for_program(told: &Told, request_id: &str) -> HttpResponse {
 fn builder(told: &Told) -> HttpResponseBuilder {
     let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
-    response.insert_header(("cache-control", "no-store")).insert_header(("x-content-type-options", "nosniff"));
+    response
+        .insert_header(("cache-control", "no-store"))
+        .insert_header(("x-content-type-options", "nosniff"));
     response
 }
 
@@ -146,7 +152,15 @@ pub(super) fn not_admitted() -> HttpResponse {
 /// For a path under `/auth` that is none.
 pub(super) fn not_found() -> HttpResponse {
     let reason = Reason::new(ReasonCode::UnknownRoute, "There is no such page.");
-    for_program(&Told { status: 404, error_code: "RESOURCE_DOES_NOT_EXIST", reason, retry_after: None }, "")
+    for_program(
+        &Told {
+            status: 404,
+            error_code: "RESOURCE_DOES_NOT_EXIST",
+            reason,
+            retry_after: None,
+        },
+        "",
+    )
 }
 
 /// Whether a browser asks for a page, as opposed to a script or a program that asks for data.
@@ -182,7 +196,11 @@ mod tests {
         let cases: [(&str, &[(&str, &str)], bool); 12] = [
             ("GET", &[HTML], true),
             ("HEAD", &[HTML], true),
-            ("GET", &[HTML, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")], true),
+            (
+                "GET",
+                &[HTML, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")],
+                true,
+            ),
             ("GET", &[("accept", "*/*")], false),
             ("GET", &[], false),
             ("GET", &[("accept", "application/json")], false),
@@ -191,14 +209,22 @@ mod tests {
             ("GET", &[HTML, ("authorization", "Bearer x")], false),
             ("GET", &[HTML, ("x-requested-with", "XMLHttpRequest")], false),
             ("GET", &[HTML, ("sec-fetch-mode", "cors")], false),
-            ("GET", &[HTML, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")], false),
+            (
+                "GET",
+                &[HTML, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")],
+                false,
+            ),
         ];
         for (method, headers, expected) in cases {
             let mut request = TestRequest::default().method(Method::from_bytes(method.as_bytes()).unwrap());
             for header in headers {
                 request = request.append_header(*header);
             }
-            assert_eq!(is_navigation(&request.to_http_request()), expected, "{method} {headers:?}");
+            assert_eq!(
+                is_navigation(&request.to_http_request()),
+                expected,
+                "{method} {headers:?}"
+            );
         }
     }
 }

@@ -61,7 +61,9 @@ impl Here {
         let session = front.cookies.session(cookies()).one().map(str::to_owned);
         let browser = front.cookies.login(cookies()).one().and_then(Browser::parse);
         let seen = guard::seen(&request);
-        let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let peer = request
+            .peer_addr()
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
         let address = seen.as_ref().map_or(peer, |seen| seen.address);
         Self {
             front,

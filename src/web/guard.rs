@@ -16,7 +16,10 @@ pub async fn see(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let Some(gate) = request.app_data::<web::Data<ArcSwap<Gate>>>().map(|gate| gate.load_full()) else {
+    let Some(gate) = request
+        .app_data::<web::Data<ArcSwap<Gate>>>()
+        .map(|gate| gate.load_full())
+    else {
         return Err(actix_web::error::ErrorInternalServerError("the gate is not set up"));
     };
     let seen = gate.see(request.request());

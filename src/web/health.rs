@@ -38,7 +38,9 @@ impl Health {
 
 /// On the main listener: whether, and nothing more.
 pub(super) fn configure(config: &mut web::ServiceConfig) {
-    config.route("/auth/healthz", web::get().to(alive)).route("/auth/readyz", web::get().to(ready));
+    config
+        .route("/auth/healthz", web::get().to(alive))
+        .route("/auth/readyz", web::get().to(ready));
 }
 
 /// On the admin listener: what is lost too, and the metrics.
@@ -78,10 +80,16 @@ const NO_STORE: (&str, &str) = ("cache-control", "no-store");
 
 fn told(is_ready: bool, mut body: serde_json::Value) -> HttpResponse {
     body["status"] = if is_ready { "ready" } else { "not ready" }.into();
-    let mut response = if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    let mut response = if is_ready {
+        HttpResponse::Ok()
+    } else {
+        HttpResponse::ServiceUnavailable()
+    };
     response.insert_header(NO_STORE).json(body)
 }
 
 async fn metrics(health: web::Data<Health>) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(health.metrics.render())
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4")
+        .body(health.metrics.render())
 }

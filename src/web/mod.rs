@@ -50,5 +50,7 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
 }
 
 fn moved(home: &str) -> HttpResponse {
-    HttpResponse::PermanentRedirect().insert_header((LOCATION, home)).finish()
+    HttpResponse::PermanentRedirect()
+        .insert_header((LOCATION, home))
+        .finish()
 }

@@ -274,7 +274,9 @@ impl FromRequest for Parts {
     type Future = Ready<Result<Self, AdminError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let parts = request.app_data::<Data<ArcSwap<AdminParts>>>().map(|parts| Self(parts.load_full()));
+        let parts = request
+            .app_data::<Data<ArcSwap<AdminParts>>>()
+            .map(|parts| Self(parts.load_full()));
         ready(parts.ok_or(AdminError::NotAdmin))
     }
 }

@@ -1,6 +1,6 @@
-use arc_swap::ArcSwap;
 use actix_web::App;
 use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
+use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -83,8 +83,18 @@ async fn the_operator_lists_and_ends_sessions() {
     let parts = parts(&folder);
     let app = init_service(App::new().app_data(parts.clone()).configure(configure)).await;
     let address = "10.0.0.1".parse().unwrap();
-    let (alice, _) = parts.load().sessions.open(identity("alice"), address, None).await.unwrap();
-    let (bob, session) = parts.load().sessions.open(identity("bob"), address, None).await.unwrap();
+    let (alice, _) = parts
+        .load()
+        .sessions
+        .open(identity("alice"), address, None)
+        .await
+        .unwrap();
+    let (bob, session) = parts
+        .load()
+        .sessions
+        .open(identity("bob"), address, None)
+        .await
+        .unwrap();
 
     let (status, lines) = ask!(app, TestRequest::get().uri("/auth/admin/api/sessions?user=bob"));
     assert_eq!(status, 200);
