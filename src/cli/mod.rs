@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod admin_socket;
 mod audit;
+mod check;
 mod hash_password;
 mod serve;
 mod sessions;
@@ -41,6 +42,8 @@ enum Command {
     Serve(serve::Serve),
     /// Check, follow and search the audit trail.
     Audit(audit::Audit),
+    /// Read the configuration and all that it names, and print every problem.
+    Check(check::Check),
     /// Read a password from standard input and print its argon2id line for a users file.
     HashPassword(hash_password::HashPassword),
     /// List sessions and end them.
@@ -59,6 +62,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Serve(asked) => serve::run(&asked, &mut out),
         Command::Audit(audit) => audit::run(audit, &mut out),
+        Command::Check(asked) => check::run(&asked, &mut out),
         Command::HashPassword(asked) => hash_password::run(&asked, &mut io::stdin().lock(), &mut out),
         Command::Sessions(asked) => sessions::run(asked, &mut out),
         Command::Tokens(asked) => tokens::run(asked, &mut out),

@@ -18,7 +18,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(key: impl Into<String>, line: Option<usize>, text: impl Into<String>) -> Self {
+    pub fn new(key: impl Into<String>, line: Option<usize>, text: impl Into<String>) -> Self {
         Self {
             key: key.into(),
             line,

@@ -277,7 +277,12 @@ impl<'a> Section<'a> {
             if node.variable.is_some() || node.line.is_none() {
                 text.push_str(" (set by the environment)");
             }
-            self.reading.report(Problem::new(self.path(key), node.line, text));
+            // A key in quotes can be anything; it must not play tricks on a terminal.
+            self.reading.report(Problem::new(
+                self.path(&key.escape_debug().to_string()),
+                node.line,
+                text,
+            ));
         }
     }
 }
