@@ -204,10 +204,10 @@ fn line_of(grant: &Grant) -> RightLine {
     }
 }
 
-/// `2026-11-23 12:00 UTC`
+/// `2026-11-23 12:00`; the page says that it is UTC.
 fn minute(at: Timestamp) -> String {
     let text = at.rfc3339();
-    format!("{} {} UTC", &text[..10], &text[11..16])
+    format!("{} {}", &text[..10], &text[11..16])
 }
 
 struct Rights {
