@@ -65,8 +65,8 @@ impl ReturnPaths {
         if head.contains('\\') {
             return None;
         }
-        let url = if asked.starts_with('/') {
-            if asked[1..].starts_with('/') {
+        let url = if let Some(rest) = asked.strip_prefix('/') {
+            if rest.starts_with('/') {
                 return None;
             }
             self.public_url.join(asked).ok()?
@@ -105,9 +105,8 @@ impl ReturnPaths {
             return None;
         }
         let page = within.trim_end_matches('/');
-        let loops =
-            |start: &&str| page == *start || page.strip_prefix(*start).is_some_and(|rest| rest.starts_with('/'));
-        if LOOPS.iter().any(|start| loops(&start)) {
+        let loops = |start: &str| page == start || page.strip_prefix(start).is_some_and(|rest| rest.starts_with('/'));
+        if LOOPS.into_iter().any(loops) {
             return None;
         }
         Some(url[Position::BeforePath..].to_owned())
