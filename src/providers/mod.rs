@@ -5,8 +5,11 @@ use thiserror::Error;
 
 use crate::domain::{Identity, Secret};
 
-pub mod local;
-pub mod oidc;
+mod local;
+mod oidc;
+
+pub use local::Local;
+pub use oidc::Oidc;
 
 /// Why a provider did not vouch. The person sees the class; the log and the trail see the cause.
 #[derive(Debug, Error)]
