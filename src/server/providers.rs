@@ -1,19 +1,33 @@
 //! The ways in that the configuration names.
 
-use anyhow::{Result, bail};
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
 
 use crate::config::{Config, ProviderKind};
-use crate::login;
+use crate::login::{self, Way};
+use crate::providers::{Local, Oidc};
 
 use super::parts::Lasting;
 
 pub(super) fn all(config: &Config, lasting: &Lasting) -> Result<Vec<login::Provider>> {
-    let _ = lasting;
     config
         .providers
         .iter()
-        .map(|provider| match &provider.kind {
-            ProviderKind::Local(_) | ProviderKind::Oidc(_) => bail!("provider {}: not yet", provider.id),
+        .map(|provider| {
+            let (id, clock) = (&provider.id, lasting.clock.clone());
+            let way = match &provider.kind {
+                ProviderKind::Local(local) => Way::Password(Arc::new(Local::new(id, local.clone(), clock))),
+                ProviderKind::Oidc(oidc) => {
+                    let oidc = Oidc::new(id, (**oidc).clone(), clock, lasting.random.clone());
+                    Way::Redirect(Arc::new(oidc.map_err(|error| anyhow!("provider {id}: {error}"))?))
+                }
+            };
+            Ok(login::Provider {
+                id: provider.id.clone(),
+                label: provider.label.clone(),
+                way,
+            })
         })
         .collect()
 }
