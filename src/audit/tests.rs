@@ -197,3 +197,70 @@ async fn a_thousand_events_at_once_are_all_there() {
     assert_eq!(kinds(&settings.file), []);
     assert!(audit.healthy());
 }
+
+/// Sets how large a file this process may write: a disk of that size, as far as the trail can tell.
+fn limit_files(bytes: &str) {
+    let done = std::process::Command::new("prlimit")
+        .args([
+            format!("--pid={}", std::process::id()),
+            format!("--fsize={bytes}:unlimited"),
+        ])
+        .status()
+        .unwrap();
+    assert!(done.success());
+}
+
+#[test]
+fn a_full_disk_fails_events_whole_and_heals_by_itself() {
+    // In a process of its own that ignores the signal of the limit, so that no other test runs into it.
+    let output = std::process::Command::new("sh")
+        .args([
+            "-c",
+            "trap '' XFSZ; exec \"$0\" --exact audit::tests::on_a_full_disk --ignored --test-threads=1",
+        ])
+        .arg(std::env::current_exe().unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[tokio::test]
+#[ignore = "limits its own process: a_full_disk_fails_events_whole_and_heals_by_itself runs it apart"]
+async fn on_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path().join("a.jsonl"));
+    let audit = open(&settings);
+    limit_files("4000");
+    let mut answered = 0;
+    while audit.record(event("run.create", "x")).await.is_ok() {
+        answered += 1;
+        assert!(answered < 100, "the limit does not hold");
+    }
+    assert!(answered > 0 && !audit.healthy());
+    assert!(audit.record(event("run.create", "x")).await.is_err());
+    assert_eq!(
+        text_lines(&settings.file).len(),
+        answered,
+        "a refused event left something behind"
+    );
+    assert!(kinds(&settings.file).is_empty());
+    limit_files("unlimited");
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !audit.healthy() {
+        assert!(std::time::Instant::now() < deadline, "it does not heal");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    audit.record(event("run.update", "x")).await.unwrap();
+    audit.close();
+    assert!(kinds(&settings.file).is_empty());
+    let lines = text_lines(&settings.file);
+    assert!(
+        lines[answered].contains("\"audit.recover\"") && lines.len() == answered + 2,
+        "{lines:?}"
+    );
+}

@@ -317,11 +317,14 @@ impl Trail {
     fn rotate(&mut self) -> io::Result<()> {
         let Some((first, _)) = self.first else { return Ok(()) };
         self.file.sync_all()?;
-        fs::rename(
-            &self.config.file,
-            files::beside(&self.config.file, &format!(".{first}-{}", self.link.seq)),
-        )?;
-        self.file = files::open_private(&self.config.file)?;
+        let rotated = files::beside(&self.config.file, &format!(".{first}-{}", self.link.seq));
+        fs::rename(&self.config.file, &rotated)?;
+        self.file = files::open_private(&self.config.file).inspect_err(|_| {
+            // Back to its name, or the next attempt would look for a file that is not there and the trail never recover.
+            if let Err(error) = fs::rename(&rotated, &self.config.file) {
+                tracing::error!(%error, "a rotated trail file cannot be named back");
+            }
+        })?;
         self.length = 0;
         self.first = None;
         self.tidy();
