@@ -5,6 +5,9 @@ use crate::domain::{Access, Kind, Permission, Resource};
 use super::MlflowError;
 use super::lookup::{Child, Lookup};
 
+/// What MLflow's clients and screens write as the source of a prompt, which has no files (`mlflow/prompt/constants.py`).
+const PROMPT_PLACEHOLDERS: [&str; 2] = ["dummy-source", "prompt-template"];
+
 /// `experiments/create.artifact_location`: within `roots`, or for those who run the server. Nothing more is needed
 /// within the roots.
 pub fn of_location(roots: &[String], uri: &str) -> Vec<Access> {
@@ -35,7 +38,7 @@ pub async fn of_source(
             None => Ok(vec![whole_server()]),
         };
     }
-    if roots.iter().any(|root| is_inside(root, uri)) {
+    if PROMPT_PLACEHOLDERS.contains(&uri) || roots.iter().any(|root| is_inside(root, uri)) {
         return Ok(Vec::new());
     }
     if let Some(run) = run_id
