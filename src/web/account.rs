@@ -8,11 +8,13 @@ use askama::Template;
 use crate::config::{self, Config, Grant};
 use crate::domain::{Identity, Kind, Timestamp};
 use crate::login::NotSignedIn;
+use crate::pipeline::Stopped;
 use crate::policy::Policy;
 use crate::sessions::Session;
 use crate::tokens::Token;
 
 use super::csrf::{Binding, Provenance};
+use super::error;
 use super::front::{FORM_LIMIT, Fields, Here, form};
 use super::pages::{Fault, Page, Site};
 
@@ -98,6 +100,13 @@ async fn signed_form(here: &Here, body: &[u8]) -> Result<(Arc<Session>, Fields),
 const BACK: Option<(&str, &str)> = Some(("/auth/account", "Back to your account"));
 
 fn sign_in_first(here: &Here) -> HttpResponse {
+    if here.is_program() {
+        let login = here.front().config.public_url.as_str().trim_end_matches('/').to_owned() + "/auth/login";
+        return error::for_program(
+            &Stopped::NotSignedIn.told(&login),
+            here.visitor().request_id.unwrap_or_default(),
+        );
+    }
     let account = here.pages().path("/auth/account");
     here.see_other(&here.pages().path_with_rd("/auth/login", &account))
 }

@@ -120,7 +120,7 @@ fn for_person(pages: &Pages, told: &Told, request_id: &str) -> HttpResponse {
     page.into()
 }
 
-fn for_program(told: &Told, request_id: &str) -> HttpResponse {
+pub(super) fn for_program(told: &Told, request_id: &str) -> HttpResponse {
     let mut response = builder(told);
     if told.status == 401 {
         response.insert_header(("www-authenticate", "Bearer"));

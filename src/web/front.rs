@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
-use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
+use actix_web::http::{Method, StatusCode};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 use url::form_urlencoded;
@@ -18,6 +18,7 @@ use crate::sessions::cookie::Cookies;
 use crate::sessions::{Session, Sessions};
 
 use super::csrf::{Provenance, provenance};
+use super::error;
 use super::guard;
 use super::pages::{Fault, Page, Pages, Refused, Trouble};
 
@@ -89,6 +90,11 @@ impl Here {
 
     pub(super) fn headers(&self) -> &HeaderMap {
         self.request.headers()
+    }
+
+    /// Whether this asks for data rather than for a page; a form that was sent is a person's.
+    pub(super) fn is_program(&self) -> bool {
+        self.request.method() != Method::POST && !error::is_navigation(&self.request)
     }
 
     pub(super) fn browser(&self) -> Option<&Browser> {

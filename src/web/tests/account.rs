@@ -181,10 +181,22 @@ async fn a_stolen_edited_doubled_or_ended_cookie_is_just_not_signed_in() {
         format!("mlgate={good}"),
         "__Host-mlgate=".to_owned(),
     ] {
-        let request = test::TestRequest::with_uri("/auth/account").insert_header((header::COOKIE, header.clone()));
+        let request = test::TestRequest::with_uri("/auth/account")
+            .insert_header((header::ACCEPT, "text/html"))
+            .insert_header((header::COOKIE, header.clone()));
         let answer = stand.ask(request).await;
         assert_eq!(answer.location(), "/auth/login?rd=%2Fauth%2Faccount", "{header}");
         assert!(answer.set_cookies().is_empty());
     }
     assert_eq!(browser.get(&stand, "/auth/account").await.status, StatusCode::OK);
+}
+
+#[actix_web::test]
+async fn a_program_is_told_in_json_that_nobody_is_signed_in() {
+    let answer = stand().ask(test::TestRequest::with_uri("/auth/account")).await;
+    assert_eq!(
+        (answer.status, answer.header("www-authenticate")),
+        (StatusCode::UNAUTHORIZED, "Bearer")
+    );
+    assert!(answer.body.contains("\"error_code\":\"UNAUTHENTICATED\"") && answer.location().is_empty());
 }

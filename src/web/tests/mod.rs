@@ -317,7 +317,9 @@ impl Browser {
     }
 
     fn request(&self, method: Method, path: &str) -> test::TestRequest {
-        let mut request = test::TestRequest::with_uri(path).method(method);
+        let mut request = test::TestRequest::with_uri(path)
+            .method(method)
+            .insert_header((header::ACCEPT, "text/html,*/*;q=0.8"));
         if !self.cookies.is_empty() {
             let pairs: Vec<_> = self
                 .cookies

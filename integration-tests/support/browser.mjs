@@ -1,0 +1,131 @@
+// Drives a real Chromium through the gateway's own pages and says what it saw, as one line of JSON.
+// node browser.mjs FOLDER_OF_NODE_MODULES JOURNEY '{"url": …, "user": …, "password": …}'
+import { createRequire } from "node:module";
+
+const [parts, journey, input] = process.argv.slice(2);
+const { chromium } = createRequire(`${parts}/`)("playwright-core");
+const { url, user, password, shots } = JSON.parse(input);
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROME ?? "/usr/bin/chromium-headless-shell",
+  args: ["--no-sandbox", "--disable-dev-shm-usage"],
+});
+
+/** A page of its own browser profile that remembers everything that went wrong on it. */
+async function open(options = {}) {
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(20000);
+  page.complaints = [];
+  page.on("console", (message) => {
+    // Chromium logs every answer of 400 and above; what a page does wrong is everything else.
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) {
+      page.complaints.push(message.text());
+    }
+  });
+  page.on("pageerror", (error) => page.complaints.push(String(error)));
+  return page;
+}
+
+/** What a screen reader would miss on a page, and what does not fit on it. */
+function faults(page) {
+  return page.evaluate(() => {
+    const found = [];
+    const need = (ok, text) => ok || found.push(text);
+    const name = (element) =>
+      element.getAttribute("aria-label") || [...(element.labels ?? [])].map((label) => label.textContent).join("") ||
+      element.textContent.trim();
+    need(document.documentElement.lang, "no language");
+    need(document.title, "no title");
+    need(document.querySelectorAll("h1").length === 1, "not one h1");
+    need(document.querySelectorAll("main").length === 1, "not one main");
+    for (const element of document.querySelectorAll("input:not([type=hidden]), button, a[href]")) {
+      need(name(element), `no name: ${element.outerHTML}`);
+    }
+    for (const image of document.images) need(image.hasAttribute("alt"), `no alt: ${image.outerHTML}`);
+    const ids = [...document.querySelectorAll("[id]")].map((element) => element.id);
+    need(new Set(ids).size === ids.length, "an id twice");
+    for (const element of document.querySelectorAll("[aria-describedby], [aria-labelledby]")) {
+      const ids = `${element.getAttribute("aria-describedby") ?? ""} ${element.getAttribute("aria-labelledby") ?? ""}`;
+      for (const id of ids.split(" ").filter(Boolean)) need(document.getElementById(id), `no element ${id}`);
+    }
+    need(document.documentElement.scrollWidth <= window.innerWidth, "scrolls sideways");
+    return found.map((text) => `${location.pathname}: ${text}`);
+  });
+}
+
+async function signIn(page, secret = password) {
+  await page.fill("input[name=username]", user);
+  await page.fill("input[name=password]", secret);
+  await page.keyboard.press("Enter");
+}
+
+const journeys = {
+  /** Signs in by keyboard alone, after a wrong password, on the way to a page that MLflow keeps in the fragment. */
+  async keyboard() {
+    const page = await open();
+    await page.goto(`${url}/#/experiments/7`);
+    const form = page.url();
+    const focus = () => page.evaluate(() => document.activeElement.name);
+    const focused = [await focus()];
+    await page.keyboard.type(user);
+    await page.keyboard.press("Tab");
+    await page.keyboard.type("not the password");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("[role=alert]");
+    focused.push(await focus());
+    await page.keyboard.type(password);
+    await Promise.all([page.waitForURL((at) => !at.pathname.startsWith("/auth/")), page.keyboard.press("Enter")]);
+    return { form, focused, landed: page.url(), cookies: await page.context().cookies(), complaints: page.complaints };
+  },
+
+  async without_scripts() {
+    const page = await open({ javaScriptEnabled: false });
+    await page.goto(`${url}/?a=b#/experiments/7`);
+    await signIn(page);
+    await page.waitForURL((at) => !at.pathname.startsWith("/auth/"));
+    return { landed: page.url() };
+  },
+
+  /** Visits every page on a wide and a narrow screen, in light and dark, and signs out at the end. */
+  async every_page() {
+    const seen = { faults: [], complaints: [] };
+    for (const [name, options] of Object.entries({
+      light: { colorScheme: "light" },
+      dark: { colorScheme: "dark" },
+      phone: { viewport: { width: 320, height: 640 } },
+    })) {
+      const page = await open(options);
+      const look = async (what) => {
+        seen.faults.push(...(await faults(page)));
+        if (shots) await page.screenshot({ path: `${shots}/${what}-${name}.png` });
+      };
+      await page.goto(`${url}/auth/login`);
+      await look("sign-in");
+      await signIn(page, "not the password");
+      await page.waitForSelector("[role=alert]");
+      await look("wrong-password");
+      await signIn(page);
+      await page.waitForURL((at) => !at.pathname.startsWith("/auth/"));
+      await look("after");
+      await page.goto(`${url}/auth/account`);
+      await look("account");
+      await page.goto(`${url}/auth/login/nowhere`);
+      await look("error");
+      await page.goto(`${url}/auth/account`);
+      await page.click("text=Sign out");
+      await page.waitForURL("**/auth/signed-out");
+      await look("signed-out");
+      seen.cookies = (await page.context().cookies()).map((cookie) => cookie.name);
+      seen.complaints.push(...page.complaints);
+      await page.context().close();
+    }
+    return seen;
+  },
+};
+
+try {
+  console.log(JSON.stringify(await journeys[journey]()));
+} finally {
+  await browser.close();
+}
