@@ -1,6 +1,6 @@
 //! A plain HTTP/1.1 client that sends what it is told, byte for byte: odd paths, doubled headers and all.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 

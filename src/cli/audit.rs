@@ -107,7 +107,10 @@ pub fn run(audit: Audit, out: &mut dyn Write) -> io::Result<Exit> {
                 table.row(line, record, out)?;
             }
             drop(first);
-            while !no_follow {
+            if no_follow {
+                return Ok(Exit::Done);
+            }
+            loop {
                 out.flush()?;
                 std::thread::sleep(Duration::from_millis(200));
                 for tail in &mut tails {
@@ -116,7 +119,6 @@ pub fn run(audit: Audit, out: &mut dyn Write) -> io::Result<Exit> {
                     }
                 }
             }
-            Ok(Exit::Done)
         }
     }
 }

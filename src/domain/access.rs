@@ -182,6 +182,11 @@ pub enum Access {
     Member,
     /// A permission on a resource.
     On { permission: Permission, resource: Resource },
+    /// A permission on one of several resources: a name that does not exist yet, which could be that of either kind.
+    AnyOf {
+        permission: Permission,
+        resources: Vec<Resource>,
+    },
 }
 
 impl Access {

@@ -100,40 +100,14 @@ impl Requires for Request {
 
 pub mod account;
 pub mod canonical;
+mod fields;
 pub mod graphql;
 pub mod listing;
 pub mod lookup;
+mod resolve;
 pub mod routes;
 pub mod sources;
+mod spans;
+mod upstream;
 
-/// One MLflow server's routes and look-ups.
-pub struct Mlflow {}
-
-impl Mlflow {
-    pub fn new(
-        config: &crate::config::Upstream,
-        client: std::sync::Arc<crate::outbound::UpstreamClient>,
-        clock: std::sync::Arc<dyn crate::domain::Clock>,
-    ) -> Self {
-        let _ = (config, client, clock);
-        Self {}
-    }
-
-    /// Asks for the version where that is due.
-    pub async fn refresh(&self) {}
-
-    /// Whether the server's version is known.
-    pub fn is_ready(&self) -> bool {
-        false
-    }
-
-    /// Whether a request needs no credential.
-    pub fn is_public(&self, _method: &str, _path: &str) -> bool {
-        false
-    }
-
-    /// What the request asks for, in its one spelling.
-    pub async fn request(&self, _source: &mut impl Source) -> Result<Request, MlflowError> {
-        Err(MlflowError::NotReady)
-    }
-}
+pub use upstream::Mlflow;

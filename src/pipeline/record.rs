@@ -109,7 +109,7 @@ impl Record {
         self.class = request.action.split('.').next().unwrap_or(request.action);
         self.only_reads = request.accesses.iter().all(|access| match access {
             Access::Public | Access::Member => true,
-            Access::On { permission, .. } => *permission <= Permission::Read,
+            Access::On { permission, .. } | Access::AnyOf { permission, .. } => *permission <= Permission::Read,
         });
         if let Some(event) = &mut self.event {
             request.action.clone_into(&mut event.action);
@@ -118,6 +118,10 @@ impl Record {
                 .iter()
                 .filter_map(|access| match access {
                     Access::On { permission, resource } => Some(Touched::of(*permission, resource)),
+                    // A name that is nobody's yet: named once, as the first kind that it could be of.
+                    Access::AnyOf { permission, resources } => {
+                        resources.first().map(|resource| Touched::of(*permission, resource))
+                    }
                     Access::Public | Access::Member => None,
                 })
                 .collect();

@@ -1,6 +1,6 @@
 //! The decision spelled out: which grants were looked at, hit or miss.
 
-use crate::domain::{Access, Caller, Permission, Reason};
+use crate::domain::{Access, Caller, Permission, Reason, Resource};
 
 use super::permit::decide;
 use super::roles::{Policy, Roles, Verdict};
@@ -55,25 +55,33 @@ fn explain_access(roles: &Roles, access: &Access) -> Explained {
         Verdict::Denied(role) => (false, Some(role.to_string())),
         Verdict::NotGranted => (false, None),
     };
-    let looked_at = match access {
-        Access::Public | Access::Member => Vec::new(),
-        Access::On { resource, .. } => roles
-            .held
-            .iter()
-            .flat_map(|role| role.rules.iter().map(move |rule| (role, rule)))
-            .filter(|(_, rule)| rule.kind == resource.kind)
-            .map(|(role, rule)| LookedAt {
-                role: role.name.to_string(),
-                permission: rule.permission,
-                pattern: rule.text.to_string(),
-                hit: rule.is_about(resource),
-            })
-            .collect(),
+    let resources = match access {
+        Access::Public | Access::Member => &[][..],
+        Access::On { resource, .. } => std::slice::from_ref(resource),
+        Access::AnyOf { resources, .. } => resources,
     };
+    let looked_at = resources
+        .iter()
+        .flat_map(|resource| rules_about(roles, resource))
+        .collect();
     Explained {
         access: access.clone(),
         granted,
         role,
         looked_at,
     }
+}
+
+fn rules_about<'a>(roles: &'a Roles, resource: &'a Resource) -> impl Iterator<Item = LookedAt> + 'a {
+    roles
+        .held
+        .iter()
+        .flat_map(|role| role.rules.iter().map(move |rule| (role, rule)))
+        .filter(|(_, rule)| rule.kind == resource.kind)
+        .map(|(role, rule)| LookedAt {
+            role: role.name.to_string(),
+            permission: rule.permission,
+            pattern: rule.text.to_string(),
+            hit: rule.is_about(resource),
+        })
 }

@@ -106,7 +106,7 @@ pub(super) fn decide(caller: Option<&Caller>, roles: &Roles, accesses: &[Access]
     }
     let mut by = None;
     for access in accesses {
-        if let Access::On { permission, .. } = access
+        if let Access::On { permission, .. } | Access::AnyOf { permission, .. } = access
             && caller.scope.read_only
             && *permission > Permission::Read
         {
@@ -131,6 +131,10 @@ fn missing(access: &Access) -> String {
         Access::On { permission, resource } => {
             format!("This needs {permission} on {}.", describe(resource))
         }
+        Access::AnyOf { permission, resources } => match resources.first() {
+            Some(first) => format!("This needs {permission} on {}.", describe(first)),
+            None => "This needs a role.".to_owned(),
+        },
     }
 }
 

@@ -156,16 +156,22 @@ impl Roles {
     }
 
     pub(super) fn verdict(&self, access: &Access) -> Verdict {
-        let (permission, resource) = match access {
-            Access::Public => return Verdict::Granted("".into()),
-            Access::Member => {
-                return self
-                    .held
-                    .first()
-                    .map_or(Verdict::NotGranted, |role| Verdict::Granted(role.name.clone()));
-            }
-            Access::On { permission, resource } => (*permission, resource),
-        };
+        match access {
+            Access::Public => Verdict::Granted("".into()),
+            Access::Member => self
+                .held
+                .first()
+                .map_or(Verdict::NotGranted, |role| Verdict::Granted(role.name.clone())),
+            Access::On { permission, resource } => self.verdict_on(*permission, resource),
+            Access::AnyOf { permission, resources } => resources
+                .iter()
+                .map(|resource| self.verdict_on(*permission, resource))
+                .find(|verdict| matches!(verdict, Verdict::Granted(_)))
+                .unwrap_or(Verdict::NotGranted),
+        }
+    }
+
+    fn verdict_on(&self, permission: Permission, resource: &Resource) -> Verdict {
         let mut granted = None;
         for role in &self.held {
             for rule in role.rules.iter().filter(|rule| rule.is_about(resource)) {

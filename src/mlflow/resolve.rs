@@ -1,0 +1,501 @@
+//! From what a row needs to accesses: reads the values from the request, and asks who their parents are.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::canonical::{Target, hides_escape};
+use super::lookup::{Child, Lookup, is_prompt_tag};
+use super::routes::{At, Found, Need};
+use super::{MlflowError, fields, graphql, listing, sources, spans};
+use crate::domain::{Access, Kind, Permission, Resource};
+
+/// Ids that one request may name: each costs a look-up when it is new.
+const IDS: usize = 1000;
+
+/// The parts of a request that decide.
+pub(super) struct Parts<'a> {
+    pub(super) found: &'a Found,
+    pub(super) target: &'a Target,
+    /// `None` for an empty body, and for one that does not decide.
+    pub(super) json: Option<&'a Map<String, Value>>,
+    pub(super) body: &'a Bytes,
+    pub(super) header: &'a dyn Fn(&str) -> Result<Option<String>, MlflowError>,
+}
+
+fn malformed(text: impl Into<String>) -> MlflowError {
+    MlflowError::Malformed(text.into())
+}
+
+impl Parts<'_> {
+    /// The values at a place, without doubles; empty where there are none.
+    fn values(&self, at: At) -> Result<Vec<String>, MlflowError> {
+        let found = match at {
+            At::Path(name) => self.found.value(name).map(str::to_owned).into_iter().collect(),
+            At::Query(names) => self.in_query(names)?,
+            At::Body(names) => self.in_body(names)?,
+            At::BodyOrQuery(names) if self.json.is_some() => self.in_body(names)?,
+            At::BodyOrQuery(names) => self.in_query(names)?,
+            At::Header(name) => (self.header)(name)?.into_iter().collect(),
+        };
+        if found.len() > IDS {
+            return Err(malformed("The request names too many things at once."));
+        }
+        let unique: BTreeSet<_> = found.iter().collect();
+        if unique.len() == found.len() {
+            return Ok(found);
+        }
+        Ok(unique.into_iter().cloned().collect())
+    }
+
+    fn required(&self, at: At) -> Result<Vec<String>, MlflowError> {
+        let found = self.values(at)?;
+        if found.is_empty() {
+            return Err(malformed(format!("{} is missing.", name_of(at))));
+        }
+        Ok(found)
+    }
+
+    fn in_query(&self, names: &str) -> Result<Vec<String>, MlflowError> {
+        let mut all = Vec::new();
+        for name in names.split('|') {
+            let (name, repeated) = name.strip_suffix("[]").map_or((name, false), |name| (name, true));
+            let values: Vec<_> = self
+                .target
+                .query
+                .iter()
+                .filter(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+                .collect();
+            if values.len() > 1 && !repeated {
+                return Err(malformed(format!("{name} stands twice in the query.")));
+            }
+            all.push(values);
+        }
+        one_spelling(names, all)
+    }
+
+    fn in_body(&self, names: &str) -> Result<Vec<String>, MlflowError> {
+        let Some(map) = self.json else { return Ok(Vec::new()) };
+        let all = names
+            .split('|')
+            .map(|name| fields::texts(map, name))
+            .collect::<Result<_, _>>()?;
+        one_spelling(names, all)
+    }
+}
+
+/// Alternative spellings must agree where several are used.
+fn one_spelling(names: &str, all: Vec<Vec<String>>) -> Result<Vec<String>, MlflowError> {
+    let mut used = all.into_iter().filter(|values| !values.is_empty());
+    let first = used.next().unwrap_or_default();
+    if used.any(|other| other != first) {
+        return Err(malformed(format!("{} disagree.", names.replace('|', " and "))));
+    }
+    Ok(first)
+}
+
+fn name_of(at: At) -> &'static str {
+    match at {
+        At::Path(name) | At::Query(name) | At::Body(name) | At::BodyOrQuery(name) | At::Header(name) => {
+            name.split('|').next().unwrap_or(name).trim_end_matches("[]")
+        }
+    }
+}
+
+/// What all of a row's needs come to, and the plan for a GraphQL answer.
+pub(super) async fn accesses(
+    lookup: &std::sync::Arc<Lookup>,
+    roots: &[String],
+    parts: &Parts<'_>,
+) -> Result<(Vec<Access>, Option<listing::Plan>), MlflowError> {
+    let resolver = Resolver { lookup, roots, parts };
+    let mut all = Vec::new();
+    let mut plan = None;
+    for need in parts.found.row.needs {
+        if *need == Need::GraphQl {
+            let (accesses, found) = graphql::accesses(lookup, parts.body).await?;
+            all.extend(accesses);
+            plan = found;
+        } else {
+            all.extend(resolver.of(*need).await?);
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    all.retain(|access| seen.insert(access.clone()));
+    Ok((all, plan))
+}
+
+struct Resolver<'a> {
+    lookup: &'a Lookup,
+    roots: &'a [String],
+    parts: &'a Parts<'a>,
+}
+
+impl Resolver<'_> {
+    async fn of(&self, need: Need) -> Result<Vec<Access>, MlflowError> {
+        let parts = self.parts;
+        Ok(match need {
+            Need::Public => vec![Access::Public],
+            Need::Member => vec![Access::Member],
+            Need::Server(permission) => vec![Access::on(permission, Resource::server())],
+            Need::Every(kind, permission) => vec![Access::on(permission, Resource::every(kind))],
+            Need::Experiment(permission, at) => self.experiments(permission, parts.required(at)?).await?,
+            Need::MaybeExperiment(permission, at) => self.experiments(permission, parts.values(at)?).await?,
+            Need::ExperimentNamed(permission, at) => self.experiment_named(permission, parts.required(at)?).await?,
+            Need::NewExperiment(at) => named(Kind::Experiment, Permission::Edit, parts.values(at)?)?,
+            Need::Location(at) => match parts.values(at)?.first().filter(|uri| !uri.is_empty()) {
+                Some(uri) => sources::of_location(self.roots, uri),
+                None => Vec::new(),
+            },
+            Need::Of(child, permission, at) => self.children(child, permission, parts.required(at)?, false).await?,
+            Need::MaybeOf(child, permission, at) => {
+                let ids = parts.values(at)?.into_iter().filter(|id| !id.is_empty()).collect();
+                self.children(child, permission, ids, false).await?
+            }
+            Need::OfExisting(child, permission, at) => {
+                let ids = parts.values(at)?.into_iter().filter(|id| !id.is_empty()).collect();
+                self.children(child, permission, ids, true).await?
+            }
+            Need::Dataset(permission, at) => self.dataset(permission, parts.required(at)?).await?,
+            Need::Model(permission, at) => self.models(permission, parts.required(at)?).await?,
+            Need::MaybeModel(permission, at) => self.models(permission, parts.values(at)?).await?,
+            Need::NewModel(at) => {
+                let kind = if self.makes_prompt() {
+                    Kind::Prompt
+                } else {
+                    Kind::RegisteredModel
+                };
+                named(kind, Permission::Edit, parts.required(at)?)?
+            }
+            Need::RenamedModel(old, new) => self.renamed(parts.required(old)?, parts.required(new)?).await?,
+            Need::Source => self.source().await?,
+            Need::Gateway(kind, permission, at) => self.gateway(kind, permission, parts.required(at)?).await?,
+            Need::MaybeGateway(kind, permission, at) => self.gateway(kind, permission, parts.values(at)?).await?,
+            Need::Named(kind, permission, at) => self.named_thing(kind, permission, parts.required(at)?).await?,
+            Need::MaybeNamed(kind, permission, at) => self.named_thing(kind, permission, parts.values(at)?).await?,
+            Need::McpServer(permission) => {
+                let (namespace, slug) = (
+                    parts.required(At::Path("namespace"))?,
+                    parts.required(At::Path("slug"))?,
+                );
+                named(
+                    Kind::McpServer,
+                    permission,
+                    vec![format!("{}/{}", namespace.concat(), slug.concat())],
+                )?
+            }
+            Need::Skill(permission) => {
+                let name = parts.required(At::Path("name"))?.concat();
+                let organization = parts.values(At::Path("organization"))?.concat();
+                named(Kind::Skill, permission, vec![skill_name(&organization, &name)])?
+            }
+            Need::Skills(permission) => {
+                let organization = parts.values(At::Body("organization"))?.concat();
+                let names = [
+                    parts.values(At::Body("name"))?,
+                    parts.values(At::Body("skills[].name"))?,
+                ]
+                .concat();
+                if names.is_empty() {
+                    return Err(malformed("name is missing."));
+                }
+                named(
+                    Kind::Skill,
+                    permission,
+                    names.iter().map(|name| skill_name(&organization, name)).collect(),
+                )?
+            }
+            Need::ArtifactPath(permission, at) => {
+                let path = parts.values(at)?.concat();
+                if hides_escape(&path) {
+                    return Err(malformed("The path is escaped twice."));
+                }
+                sources::of_artifact_path(self.lookup, &path, permission).await?
+            }
+            Need::Spans => self.spans().await?,
+            Need::Workspace(permission, at) => named(Kind::Workspace, permission, parts.required(at)?)?,
+            // `accesses` reads these itself: they bring a plan.
+            Need::GraphQl => Vec::new(),
+        })
+    }
+
+    async fn experiments(&self, permission: Permission, ids: Vec<String>) -> Result<Vec<Access>, MlflowError> {
+        if let Some(id) = ids.iter().find(|id| !is_experiment_id(id)) {
+            return Err(malformed(format!("'{}' is no experiment id.", shown(id))));
+        }
+        let found = self.lookup.experiments(&ids).await?;
+        Ok(ids
+            .into_iter()
+            .zip(found)
+            .map(|(id, experiment)| {
+                let resource = experiment.map(|experiment| experiment.resource());
+                Access::on(
+                    permission,
+                    resource.unwrap_or_else(|| Resource::unknown(Kind::Experiment, id)),
+                )
+            })
+            .collect())
+    }
+
+    async fn experiment_named(&self, permission: Permission, names: Vec<String>) -> Result<Vec<Access>, MlflowError> {
+        let mut all = Vec::new();
+        for name in names {
+            let resource = match self.lookup.experiment_named(&name).await? {
+                Some(experiment) => experiment.resource(),
+                None => Resource::named(Kind::Experiment, name),
+            };
+            all.push(Access::on(permission, resource));
+        }
+        Ok(all)
+    }
+
+    async fn children(
+        &self,
+        child: Child,
+        permission: Permission,
+        ids: Vec<String>,
+        only_existing: bool,
+    ) -> Result<Vec<Access>, MlflowError> {
+        let mut all = Vec::new();
+        for id in ids {
+            if !is_child_id(child, &id) {
+                return Err(malformed(format!("'{}' is no id of its kind.", shown(&id))));
+            }
+            match self.lookup.experiment_of(child, &id).await? {
+                Some(experiment) => all.push(Access::on(permission, experiment.resource())),
+                None if only_existing => {}
+                None => all.push(Access::on(permission, Resource::unknown(Kind::Experiment, id))),
+            }
+        }
+        Ok(all)
+    }
+
+    async fn dataset(&self, permission: Permission, ids: Vec<String>) -> Result<Vec<Access>, MlflowError> {
+        let mut all = Vec::new();
+        for id in ids {
+            let parents = self.lookup.experiments_of_dataset(&id).await?;
+            if parents.is_empty() {
+                all.push(Access::on(permission, Resource::unknown(Kind::Experiment, id)));
+            }
+            all.extend(
+                parents
+                    .into_iter()
+                    .map(|parent| Access::on(permission, parent.resource())),
+            );
+        }
+        Ok(all)
+    }
+
+    async fn models(&self, permission: Permission, names: Vec<String>) -> Result<Vec<Access>, MlflowError> {
+        let mut all = Vec::new();
+        for name in names {
+            all.push(match self.lookup.model(&name).await? {
+                Some(model) => Access::on(permission, model.resource()),
+                // It could become either; who may not have it as either learns nothing of whether it is there.
+                None => Access::AnyOf {
+                    permission,
+                    resources: [Kind::RegisteredModel, Kind::Prompt]
+                        .map(|kind| Resource::named(kind, name.as_str()))
+                        .into(),
+                },
+            });
+        }
+        Ok(all)
+    }
+
+    fn makes_prompt(&self) -> bool {
+        tags(self.parts.json).any(|(key, value)| is_prompt_tag(key, value))
+    }
+
+    async fn renamed(&self, old: Vec<String>, new: Vec<String>) -> Result<Vec<Access>, MlflowError> {
+        let kind = match self.lookup.model(&old.concat()).await? {
+            Some(model) => model.kind(),
+            None => Kind::RegisteredModel,
+        };
+        named(kind, Permission::Edit, new)
+    }
+
+    async fn source(&self) -> Result<Vec<Access>, MlflowError> {
+        let source = self.parts.required(At::Body("source"))?.concat();
+        let run = self.parts.values(At::Body("run_id"))?.concat();
+        let run = Some(run.as_str()).filter(|run| !run.is_empty());
+        sources::of_source(self.lookup, self.roots, &source, run).await
+    }
+
+    async fn gateway(&self, kind: Kind, permission: Permission, ids: Vec<String>) -> Result<Vec<Access>, MlflowError> {
+        let mut all = Vec::new();
+        for id in ids {
+            let resource = match self.lookup.gateway_object(kind, &id).await? {
+                Some((id, name)) => Resource::one(kind, id, name),
+                None => Resource::unknown(kind, id),
+            };
+            all.push(Access::on(permission, resource));
+        }
+        Ok(all)
+    }
+
+    async fn named_thing(
+        &self,
+        kind: Kind,
+        permission: Permission,
+        names: Vec<String>,
+    ) -> Result<Vec<Access>, MlflowError> {
+        if kind != Kind::GatewayEndpoint || permission == Permission::Edit {
+            return named(kind, permission, names);
+        }
+        let mut all = Vec::new();
+        for name in names {
+            let resource = match self.lookup.gateway_endpoint_named(&name).await? {
+                Some((id, name)) => Resource::one(kind, id, name),
+                None => Resource::named(kind, name),
+            };
+            all.push(Access::on(permission, resource));
+        }
+        Ok(all)
+    }
+
+    /// The experiment and the run that the headers name, and every trace that is there already.
+    async fn spans(&self) -> Result<Vec<Access>, MlflowError> {
+        let experiment = self.parts.required(At::Header("x-mlflow-experiment-id"))?;
+        let mut all = self.experiments(Permission::Edit, experiment).await?;
+        let run = self.parts.values(At::Header("x-mlflow-run-id"))?;
+        all.extend(self.children(Child::Run, Permission::Edit, run, false).await?);
+        let content_type = (self.parts.header)("content-type")?.unwrap_or_default();
+        let encoding = (self.parts.header)("content-encoding")?;
+        let traces = spans::trace_ids(self.parts.body, &content_type, encoding.as_deref())?;
+        all.extend(
+            self.children(Child::Trace, Permission::Edit, traces.into_iter().collect(), true)
+                .await?,
+        );
+        Ok(all)
+    }
+}
+
+fn named(kind: Kind, permission: Permission, names: Vec<String>) -> Result<Vec<Access>, MlflowError> {
+    names
+        .into_iter()
+        .map(|name| {
+            if name.chars().any(char::is_control) {
+                return Err(malformed("A name has a control character."));
+            }
+            Ok(Access::on(permission, Resource::named(kind, name)))
+        })
+        .collect()
+}
+
+fn skill_name(organization: &str, name: &str) -> String {
+    let organization = organization.trim_start_matches('@');
+    if organization.is_empty() {
+        name.to_owned()
+    } else {
+        format!("@{organization}/{name}")
+    }
+}
+
+/// `key` and `value` of each of the body's tags: a list of pairs, a map, or one pair beside the rest.
+pub(super) fn tags(json: Option<&Map<String, Value>>) -> impl Iterator<Item = (&str, &str)> {
+    json.into_iter().flat_map(move |map| {
+        let single = pair(map);
+        let listed = match fields::field(map, "tags") {
+            Some(Value::Array(items)) => items.iter().filter_map(Value::as_object).filter_map(pair).collect(),
+            Some(Value::Object(items)) => items
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
+                .collect(),
+            _ => Vec::new(),
+        };
+        single.into_iter().chain(listed)
+    })
+}
+
+fn pair(map: &Map<String, Value>) -> Option<(&str, &str)> {
+    let value = fields::field(map, "value").and_then(Value::as_str).unwrap_or_default();
+    Some((fields::field(map, "key")?.as_str()?, value))
+}
+
+fn is_experiment_id(id: &str) -> bool {
+    (1..=19).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit()) && (id == "0" || !id.starts_with('0'))
+}
+
+fn is_child_id(child: Child, id: &str) -> bool {
+    let hex = |text: &str| {
+        (1..=64).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    match child {
+        Child::Run => id.len() == 32 && hex(id),
+        Child::LoggedModel => id.strip_prefix("m-").is_some_and(|rest| rest.len() == 32 && hex(rest)),
+        Child::Trace => hex(id.strip_prefix("tr-").unwrap_or(id)),
+        Child::Issue | Child::ReviewQueue | Child::LabelSchema | Child::PromptOptimizationJob => {
+            (1..=100).contains(&id.len())
+                && id
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        }
+    }
+}
+
+/// What of a wrong id may go back to its sender.
+fn shown(id: &str) -> String {
+    id.chars()
+        .filter(|character| character.is_ascii_graphic())
+        .take(64)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        for id in ["0", "1", "9223372036854775807"] {
+            assert!(is_experiment_id(id), "{id}");
+        }
+        for id in [
+            "",
+            " 1",
+            "1 ",
+            "01",
+            "+1",
+            "-1",
+            "1_0",
+            "\u{661}",
+            "\u{ff12}",
+            "2\n",
+            "12345678901234567890",
+            "1.0",
+        ] {
+            assert!(!is_experiment_id(id), "{id:?}");
+        }
+        let run = "0123456789abcdef0123456789abcdef";
+        assert!(is_child_id(Child::Run, run) && is_child_id(Child::LoggedModel, &format!("m-{run}")));
+        assert!(is_child_id(Child::Trace, &format!("tr-{run}")) && is_child_id(Child::Trace, run));
+        for id in [
+            "",
+            &run.to_uppercase(),
+            &run[1..],
+            &format!("{run}0"),
+            &format!(" {}", &run[1..]),
+        ] {
+            assert!(!is_child_id(Child::Run, id), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn tags_are_found_however_they_are_written() {
+        let read = |body: &str| {
+            let map = fields::object(body.as_bytes()).unwrap();
+            tags(Some(&map))
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(read(r#"{"key": "a", "value": "1"}"#), ["a=1"]);
+        assert_eq!(
+            read(r#"{"tags": [{"key": "a", "value": "1"}, {"key": "b"}]}"#),
+            ["a=1", "b="]
+        );
+        assert_eq!(read(r#"{"tags": {"a": "1"}}"#), ["a=1"]);
+    }
+}

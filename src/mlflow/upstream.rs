@@ -1,0 +1,296 @@
+//! One MLflow server: its version, its table, its look-ups; and from a request to what it asks for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Map, Value};
+
+use super::canonical::{self, Target};
+use super::listing::Plan;
+use super::lookup::Lookup;
+use super::resolve::{self, Parts};
+use super::routes::{Body, Found, List, Need, Reply, Routes, Row, Verb, Version};
+use super::{Answer, MlflowError, Outgoing, OutgoingBody, Request, Source, fields};
+use crate::config;
+use crate::domain::{Access, Clock, Kind, Permission, Resource};
+use crate::outbound::UpstreamClient;
+
+/// MLflow's answer to `/version`.
+const VERSION_LIMIT: usize = 1024;
+
+/// The tag that makes a registered model a prompt, and what the gateway alone writes.
+const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
+const OWN_TAGS: &str = "mlgate.";
+
+pub struct Mlflow {
+    client: Arc<UpstreamClient>,
+    lookup: Arc<Lookup>,
+    routes: Routes,
+    artifact_roots: Vec<String>,
+    assistant: bool,
+    /// Set in the configuration: never asked for.
+    fixed: bool,
+    /// Major and minor, 16 bits each; 0 until it is known.
+    version: AtomicU32,
+}
+
+impl std::fmt::Debug for Mlflow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mlflow")
+            .field("version", &self.version())
+            .finish_non_exhaustive()
+    }
+}
+
+fn malformed(text: impl Into<String>) -> MlflowError {
+    MlflowError::Malformed(text.into())
+}
+
+impl Mlflow {
+    pub fn new(config: &config::Upstream, client: Arc<UpstreamClient>, clock: Arc<dyn Clock>) -> Self {
+        let fixed = config.mlflow_version.as_deref().and_then(Version::parse);
+        Self {
+            lookup: Arc::new(Lookup::new(client.clone(), clock)),
+            client,
+            routes: Routes::new(),
+            artifact_roots: config.artifact_roots.clone(),
+            assistant: config.assistant,
+            fixed: fixed.is_some(),
+            version: AtomicU32::new(fixed.map_or(0, pack)),
+        }
+    }
+
+    /// Asks the server for its version. What was known stays known when it does not answer.
+    pub async fn refresh(&self) {
+        if self.fixed {
+            return;
+        }
+        match self.client.fetch(Method::GET, "/version", None, VERSION_LIMIT).await {
+            Ok((status, body)) if status.is_success() => match std::str::from_utf8(&body).ok().and_then(Version::parse)
+            {
+                Some(version) => self.version.store(pack(version), Ordering::Release),
+                None => tracing::warn!("MLflow's answer to /version is no version"),
+            },
+            Ok((status, _)) => tracing::warn!(%status, "MLflow does not tell its version"),
+            Err(error) => tracing::warn!(%error, "MLflow does not tell its version"),
+        }
+    }
+
+    /// Whether the server's version is known.
+    pub fn is_ready(&self) -> bool {
+        self.version().is_some()
+    }
+
+    pub fn version(&self) -> Option<Version> {
+        let packed = self.version.load(Ordering::Acquire);
+        (packed != 0).then_some(Version((packed >> 16) as u16, (packed & 0xffff) as u16))
+    }
+
+    pub fn lookup(&self) -> &Arc<Lookup> {
+        &self.lookup
+    }
+
+    /// Whether a request needs no credential. The path is raw.
+    pub fn is_public(&self, method: &str, path: &str) -> bool {
+        let (Ok(method), Ok(target)) = (canonical::method(method), canonical::target(path, None)) else {
+            return false;
+        };
+        let (Some(verb), Some(version)) = (verb_of(&method), self.version()) else {
+            return false;
+        };
+        self.routes
+            .find(verb, &target.segments, version)
+            .is_some_and(|found| found.row.needs == [Need::Public])
+    }
+
+    /// What the request asks for, in its one spelling.
+    ///
+    /// # Errors
+    /// `Malformed`, `UnknownRoute`, `TooLarge`, `NotReady`, or what a look-up ran into.
+    pub async fn request(&self, source: &mut impl Source) -> Result<Request, MlflowError> {
+        let method = canonical::method(source.method())?;
+        let target = canonical::target(source.path(), source.query())?;
+        let version = self.version().ok_or(MlflowError::NotReady)?;
+        let found = self.find(&method, &target, version)?;
+        let row = found.row;
+        let (body, json) = read_body(row, source).await?;
+        one_spelling(&found, &target, json.as_ref())?;
+        reserved_tags(row, json.as_ref())?;
+        let (mut accesses, plan) = {
+            let header = |name: &str| one_header(source, name);
+            let parts = Parts {
+                found: &found,
+                target: &target,
+                json: json.as_ref(),
+                body: &body,
+                header: &header,
+            };
+            resolve::accesses(&self.lookup, &self.artifact_roots, &parts).await?
+        };
+        if let Some(workspace) = one_header(source, "x-mlflow-workspace")? {
+            accesses.push(Access::on(Permission::Use, Resource::named(Kind::Workspace, workspace)));
+        }
+        let body = match row.body {
+            Body::Stream => OutgoingBody::Stream,
+            _ if body.is_empty() => OutgoingBody::Empty,
+            _ => OutgoingBody::Bytes(body),
+        };
+        Ok(Request {
+            action: row.action,
+            accesses,
+            outgoing: Outgoing {
+                method,
+                target: target.text,
+                body,
+            },
+            answer: self.answer(row.reply, plan),
+        })
+    }
+
+    fn find(&self, method: &Method, target: &Target, version: Version) -> Result<Found, MlflowError> {
+        let found = verb_of(method)
+            .and_then(|verb| self.routes.find(verb, &target.segments, version))
+            .filter(|found| *method != Method::HEAD || has_head(found.row))
+            .filter(|found| match found.row.reply {
+                Reply::Refused => false,
+                Reply::Assistant => self.assistant,
+                Reply::Forward | Reply::List(_) | Reply::Account(_) | Reply::ServerInfo => true,
+            });
+        if found.is_none() && target.segments.len() > 1 && target.segments.last().is_some_and(String::is_empty) {
+            return Err(malformed("The path ends with a slash."));
+        }
+        found.ok_or(MlflowError::UnknownRoute)
+    }
+
+    fn answer(&self, reply: Reply, plan: Option<Plan>) -> Answer {
+        if let Some(plan) = plan {
+            return Answer::Listed(plan);
+        }
+        let lookup = || self.lookup.clone();
+        match reply {
+            Reply::Forward | Reply::Assistant | Reply::Refused => Answer::Forward,
+            Reply::Account(question) => Answer::Account(question),
+            Reply::ServerInfo => Answer::ServerInfo,
+            Reply::List(List::Experiments) => Answer::Listed(Plan::experiments()),
+            Reply::List(List::Runs) => Answer::Listed(Plan::runs(lookup())),
+            Reply::List(List::RegisteredModels) => Answer::Listed(Plan::registered_models()),
+            Reply::List(List::ModelVersions) => Answer::Listed(Plan::model_versions(lookup())),
+            Reply::List(List::LoggedModels) => Answer::Listed(Plan::logged_models(lookup())),
+            Reply::List(List::TracesV2) => Answer::Listed(Plan::traces_v2(lookup())),
+            Reply::List(List::TracesV3) => Answer::Listed(Plan::traces_v3(lookup())),
+        }
+    }
+}
+
+fn pack(version: Version) -> u32 {
+    u32::from(version.0) << 16 | u32::from(version.1)
+}
+
+fn verb_of(method: &Method) -> Option<Verb> {
+    if *method == Method::HEAD {
+        Some(Verb::Get)
+    } else {
+        Verb::of(method)
+    }
+}
+
+/// HEAD where GET gives a file or the page. On MLflow's API, HEAD ignores the query and looks for a body.
+fn has_head(row: &Row) -> bool {
+    row.action.starts_with("page.") || row.needs == [Need::Public] || row.path.starts_with("artifacts/{")
+}
+
+/// The only value of a header, as text.
+fn one_header(source: &impl Source, name: &str) -> Result<Option<String>, MlflowError> {
+    match source.header(name).as_slice() {
+        [] => Ok(None),
+        [value] => match std::str::from_utf8(value) {
+            Ok(text) => Ok(Some(text.to_owned())),
+            Err(_) => Err(malformed(format!("The header {name} is not UTF-8."))),
+        },
+        _ => Err(malformed(format!("The header {name} stands twice."))),
+    }
+}
+
+async fn read_body(row: &Row, source: &mut impl Source) -> Result<(Bytes, Option<Map<String, Value>>), MlflowError> {
+    let none = Bytes::new();
+    if row.body == Body::Stream {
+        return Ok((none, None));
+    }
+    let length = one_header(source, "content-length")?;
+    let announced =
+        length.as_deref().is_some_and(|length| length != "0") || !source.header("transfer-encoding").is_empty();
+    if row.body == Body::None {
+        // MLflow reads the fields of a GET from its body when the query is empty.
+        return if announced {
+            Err(malformed("This request must not have a body."))
+        } else {
+            Ok((none, None))
+        };
+    }
+    if row.body == Body::Otlp {
+        return Ok((source.body().await?, None));
+    }
+    let body = source.body().await?;
+    if body.is_empty() {
+        return if row.body == Body::MaybeJson {
+            Ok((body, None))
+        } else {
+            Err(malformed("The body is missing."))
+        };
+    }
+    if one_header(source, "content-encoding")?.is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        return Err(malformed("The body must not be packed."));
+    }
+    let content_type = one_header(source, "content-type")?.unwrap_or_default();
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    let untold = row.method == Verb::Delete && media.is_empty();
+    if !untold && !media.eq_ignore_ascii_case("application/json") {
+        return Err(malformed("The body must be application/json."));
+    }
+    let json = fields::object(&body)?;
+    Ok((body, Some(json)))
+}
+
+/// What the path names must not be named otherwise in the body or in the query. And no file path leads out of its folder.
+fn one_spelling(found: &Found, target: &Target, json: Option<&Map<String, Value>>) -> Result<(), MlflowError> {
+    for (name, value) in &found.values {
+        let body = json.and_then(|map| fields::field(map, name)).and_then(Value::as_str);
+        let query = target
+            .query
+            .iter()
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str());
+        if query.chain(body).any(|other| other != value) {
+            return Err(malformed(format!("{name} differs from the path's.")));
+        }
+    }
+    let path = |name: &str| name == "path" || name == "artifact_file_path" || name == "artifact_directory_path";
+    for (name, value) in target.query.iter().filter(|(name, _)| path(name)) {
+        let dotted = value
+            .split(['/', '\\'])
+            .any(|segment| segment == ".." || segment == ".");
+        if dotted || canonical::hides_escape(value) || value.contains('\\') {
+            return Err(malformed(format!("{name} has more than one reading.")));
+        }
+    }
+    Ok(())
+}
+
+/// Tags that decide over rights are not the client's to write.
+fn reserved_tags(row: &Row, json: Option<&Map<String, Value>>) -> Result<(), MlflowError> {
+    let makes_models = matches!(row.action, "registered_model.create" | "model_version.create");
+    for (key, _) in resolve::tags(json) {
+        let key = key.trim().to_ascii_lowercase();
+        if key.starts_with(OWN_TAGS) {
+            return Err(malformed(
+                "Tags that start with 'mlgate.' are written by the gateway alone.",
+            ));
+        }
+        if key == PROMPT_TAG && !makes_models && row.action.starts_with("registered_model.") {
+            return Err(malformed("What is a prompt is said when it is created, and stays."));
+        }
+    }
+    Ok(())
+}
