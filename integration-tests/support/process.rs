@@ -27,7 +27,7 @@ impl Server {
         let mut watcher = Command::new("sh")
             .args([
                 "-c",
-                "read -r _; kill -KILL -- -\"$1\" 2>/dev/null",
+                "read -r _; kill -KILL -\"$1\" 2>/dev/null",
                 "watcher",
                 &child.id().to_string(),
             ])
