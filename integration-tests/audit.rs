@@ -97,16 +97,15 @@ fn each_kind_of_tampering_is_named_and_fails() {
 fn a_trail_holds_over_its_rotated_and_packed_files() {
     let folder = tempfile::tempdir().unwrap();
     let file = trail(folder.path(), 1200);
-    let packed: Vec<_> = fs::read_dir(folder.path())
+    let mut packed: Vec<_> = fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|end| end == "gz"))
         .collect();
     assert!(packed.len() >= 2, "{packed:?}");
     assert_eq!(mlgate(&["verify"], &file).status.code(), Some(0));
-    let mut sorted = packed.clone();
-    sorted.sort();
-    fs::remove_file(&sorted[1]).unwrap();
+    packed.sort();
+    fs::remove_file(&packed[1]).unwrap();
     let broken = mlgate(&["verify"], &file);
     assert_eq!(broken.status.code(), Some(1));
     assert!(said(&broken).contains("removed"), "{}", said(&broken));

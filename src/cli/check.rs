@@ -8,11 +8,11 @@ use clap::Args;
 use http::Method;
 use serde_json::json;
 
-use crate::config::{self, Config, Problem, StoreKind};
-use crate::domain::SystemClock;
+use crate::config::{self, Config, Problem, ProviderKind, StoreKind};
+use crate::domain::{SystemClock, SystemRandom};
 use crate::outbound::UpstreamClient;
-use crate::store::Store;
-use crate::store::redis::RedisStore;
+use crate::providers::{Oidc, RedirectProvider};
+use crate::store::{RedisStore, Store};
 
 use super::Exit;
 
@@ -23,7 +23,7 @@ const LONGEST_VERSION: usize = 64 * 1024;
 pub(super) struct Check {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Also try Redis and MLflow
+    /// Also try Redis, MLflow and the providers' discovery
     #[arg(long)]
     connect: bool,
     /// `{"ok", "problems": [{"key", "line", "file", "text"}]}` instead of lines
@@ -72,6 +72,13 @@ fn connect(config: &Config) -> io::Result<Vec<Problem>> {
                 problems.push(Problem::new(format!("upstream[{index}].url"), None, text));
             }
         }
+        for (index, provider) in config.providers.iter().enumerate() {
+            if let ProviderKind::Oidc(oidc) = &provider.kind
+                && let Err(text) = ask_issuer(&provider.id, oidc).await
+            {
+                problems.push(Problem::new(format!("provider[{index}].issuer"), None, text));
+            }
+        }
         if let StoreKind::Redis { url, ca_file } = &config.session.store {
             let reached = match RedisStore::connect(url, ca_file.as_deref(), Arc::new(SystemClock)) {
                 Ok(store) => store.ping().await.map_err(|error| error.to_string()),
@@ -96,6 +103,17 @@ async fn ask_mlflow(upstream: &config::Upstream) -> Result<(), String> {
     } else {
         Err(format!("answers {status} when asked for its version: is this MLflow?"))
     }
+}
+
+/// The first step of a sign-in needs the issuer's discovery document and keys, and sends nobody anywhere.
+async fn ask_issuer(id: &str, oidc: &config::OidcProvider) -> Result<(), String> {
+    let random = Arc::new(SystemRandom::new());
+    let provider = Oidc::new(id, oidc.clone(), Arc::new(SystemClock), random)?;
+    provider
+        .begin("http://localhost/")
+        .await
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -162,6 +180,21 @@ mod tests {
         let (exit, said) = check(&sound(port), true, false);
         assert_eq!(exit, Exit::Failed);
         assert!(said.contains("upstream[0].url: "), "{said}");
+    }
+
+    #[test]
+    fn an_issuer_that_is_not_there_is_found_by_connecting() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let oidc = format!(
+            "{}[[provider]]\nid = \"idp\"\nkind = \"oidc\"\nissuer = \"http://127.0.0.1:{port}\"\nclient_id = \"c\"\n",
+            sound(port)
+        );
+        assert_eq!(check(&oidc, false, false).0, Exit::Done);
+        let (exit, said) = check(&oidc, true, false);
+        assert_eq!(exit, Exit::Failed);
+        assert!(said.contains("provider[1].issuer: "), "{said}");
     }
 
     #[test]
