@@ -1,5 +1,5 @@
 //! Lists of two teams on real MLflow servers: each team walks through exactly its own, in order, on full pages; and ids
-//! are looked up, storage weighed and GraphQL cut as MLflow really answers.
+//! are looked up and storage weighed as MLflow really answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use mlgate::config;
 use mlgate::domain::{Access, Kind, Permission, Resource, SystemClock};
 use mlgate::mlflow::listing::{Cut, Plan};
 use mlgate::mlflow::lookup::{Child, Lookup};
-use mlgate::mlflow::{MlflowError, Outgoing, OutgoingBody, graphql, sources};
+use mlgate::mlflow::{MlflowError, Outgoing, OutgoingBody, sources};
 use mlgate::outbound::UpstreamClient;
 use serde_json::{Value, json};
 
@@ -20,14 +20,14 @@ use crate::support::mlflow::{Mlflow, NEWEST, OLDEST};
 const SIZES: [usize; 4] = [1, 2, 3, 7];
 
 /// One team's view of one server.
-struct Team {
+pub(super) struct Team {
     server: Arc<Mlflow>,
     client: Arc<UpstreamClient>,
-    lookup: Arc<Lookup>,
+    pub(super) lookup: Arc<Lookup>,
 }
 
 impl Team {
-    fn on(server: &Arc<Mlflow>) -> Self {
+    pub(super) fn on(server: &Arc<Mlflow>) -> Self {
         let config = config::Upstream {
             name: "production".into(),
             hosts: Vec::new(),
@@ -52,13 +52,13 @@ impl Team {
     }
 
     /// What MLflow itself answers to a change, which must succeed.
-    fn make(&self, path: &str, body: &Value) -> Value {
+    pub(super) fn make(&self, path: &str, body: &Value) -> Value {
         let answer = self.server.ask(&Request::new("POST", path).json(body));
         assert_eq!(answer.status, 200, "{path} {body}: {}", answer.text());
         answer.json()
     }
 
-    async fn cut(&self, plan: &Plan, outgoing: &Outgoing, prefix: &str) -> Value {
+    pub(super) async fn cut(&self, plan: &Plan, outgoing: &Outgoing, prefix: &str) -> Value {
         match plan.cut(&self.client, outgoing, &may(prefix)).await.unwrap() {
             Cut::Answer(StatusCode::OK, body) => serde_json::from_slice(&body).unwrap(),
             other => panic!("{other:?}"),
@@ -74,10 +74,9 @@ impl Team {
             if let Some(token) = &token {
                 fields["page_token"] = json!(token);
             }
-            let asked = if path.starts_with("GET ") {
-                get(&path[4..], &fields)
-            } else {
-                post(path, &fields)
+            let asked = match path.strip_prefix("GET ") {
+                Some(path) => get(path, &fields),
+                None => post(path, &fields),
             };
             let page = self.cut(plan, &asked, prefix).await;
             let found = page[rows].as_array().cloned().unwrap_or_default();
@@ -120,7 +119,7 @@ fn get(path: &str, fields: &Value) -> Outgoing {
     }
 }
 
-fn post(path: &str, fields: &Value) -> Outgoing {
+pub(super) fn post(path: &str, fields: &Value) -> Outgoing {
     Outgoing {
         method: Method::POST,
         target: path.to_owned(),
@@ -128,13 +127,13 @@ fn post(path: &str, fields: &Value) -> Outgoing {
     }
 }
 
-fn names(rows: &[Value], pointer: &str) -> Vec<String> {
+pub(super) fn names(rows: &[Value], pointer: &str) -> Vec<String> {
     rows.iter()
         .map(|row| row.pointer(pointer).unwrap().as_str().unwrap().to_owned())
         .collect()
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -320,13 +319,13 @@ fn each_team_walks_through_its_models_and_prompts_on_mlflow_2() {
 }
 
 /// Two experiments, of two teams, with a run and a trace each.
-struct Pair {
-    ids: [String; 2],
-    runs: [String; 2],
+pub(super) struct Pair {
+    pub(super) ids: [String; 2],
+    pub(super) runs: [String; 2],
     traces: [String; 2],
 }
 
-fn pair(team: &Team, what: &str) -> Pair {
+pub(super) fn pair(team: &Team, what: &str) -> Pair {
     let made = ["a", "b"].map(|side| {
         let name = format!("{what}-{side}/1");
         let id = team.make("/api/2.0/mlflow/experiments/create", &json!({ "name": name }))["experiment_id"].clone();
@@ -519,100 +518,4 @@ fn ids_and_storage_lead_to_their_experiment_on_mlflow_3() {
 #[test]
 fn ids_and_storage_lead_to_their_experiment_on_mlflow_2() {
     ids_are_looked_up(OLDEST);
-}
-
-/// As MLflow's screens send it, shortened.
-const GET_RUN: &str = r#"query GetRun($data: MlflowGetRunInput!) @component(name: "MLflow.ExperimentRunTracking") {
-  mlflowGetRun(input: $data) { apiError { helpUrl code message }
-    run { info { runName runUuid experimentId } experiment { experimentId name } modelVersions { status version source }
-      data { metrics { key value } } inputs { datasetInputs { dataset { digest } } } } } }"#;
-const SEARCH_RUNS: &str = r"query SearchRuns($data: MlflowSearchRunsInput!) { mlflowSearchRuns(input: $data) {
-  apiError { code message } runs { info { runUuid experimentId } experiment { name } } } }";
-const GET_EXPERIMENT: &str = r#"query MlflowGetExperimentQuery($input: MlflowGetExperimentInput!)
-  @component(name: "MLflow.ExperimentRunTracking") { mlflowGetExperiment(input: $input) { apiError { code }
-    experiment { artifactLocation experimentId name tags { key value } } } }"#;
-const HISTORY: &str = r#"query GetMetricHistoryBulkInterval($data: MlflowGetMetricHistoryBulkIntervalInput!)
-  @component(name: "MLflow.ExperimentRunTracking") { mlflowGetMetricHistoryBulkInterval(input: $data) {
-    __typename metrics { timestamp step runId key value } apiError { code message } } }"#;
-
-fn documents_are_cut(version: &'static str) {
-    let team = Team::on(&Mlflow::shared(version));
-    let pair = pair(&team, "graphql");
-    let [run, other] = &pair.runs;
-    for side in ["a", "b"] {
-        let name = format!("graphql-{side}-model");
-        team.make("/api/2.0/mlflow/registered-models/create", &json!({ "name": name }));
-        let made = json!({ "name": name, "source": "s3://bucket/x", "run_id": run });
-        team.make("/api/2.0/mlflow/model-versions/create", &made);
-    }
-    team.make(
-        "/api/2.0/mlflow/runs/log-metric",
-        &json!({ "run_id": run, "key": "m", "value": 0.1, "timestamp": 1 }),
-    );
-    run_document(&team, &pair, run, other, version);
-}
-
-fn run_document(team: &Team, pair: &Pair, mine: &str, other: &str, version: &str) {
-    run(async {
-        let ask = async |query: &str, variables: Value| {
-            let body = json!({ "query": query, "variables": variables, "operationName": null });
-            let (accesses, plan) = graphql::accesses(&team.lookup, body.to_string().as_bytes())
-                .await
-                .unwrap();
-            let answer = team.cut(&plan.unwrap(), &post("/graphql", &body), "graphql-a").await;
-            assert_eq!(answer["errors"], Value::Null, "{query}");
-            (accesses, answer)
-        };
-        let experiment = |index: usize, name: &str| {
-            Access::on(
-                Permission::Read,
-                Resource::one(Kind::Experiment, pair.ids[index].as_str(), name),
-            )
-        };
-        let needed = [Access::Member, experiment(0, "graphql-a/1")];
-        let (accesses, answer) = ask(GET_RUN, json!({ "data": { "runId": mine } })).await;
-        assert_eq!(accesses, needed);
-        let found = &answer["data"]["mlflowGetRun"]["run"];
-        assert_eq!(found["experiment"]["name"], "graphql-a/1");
-        assert_eq!(
-            names(found["modelVersions"].as_array().unwrap(), "/name"),
-            ["graphql-a-model"]
-        );
-        assert_eq!(found["data"]["metrics"][0]["value"], 0.1);
-        let (accesses, _) = ask(GET_RUN, json!({ "data": { "runId": other } })).await;
-        assert_eq!(accesses[1], experiment(1, "graphql-b/1"));
-        let (accesses, _) = ask(GET_EXPERIMENT, json!({ "input": { "experimentId": pair.ids[1] } })).await;
-        assert_eq!(accesses[1], experiment(1, "graphql-b/1"));
-        let history = json!({ "data": { "runIds": [mine], "metricKey": "m" } });
-        let (accesses, answer) = ask(HISTORY, history).await;
-        assert_eq!(accesses, needed);
-        let metrics = &answer["data"]["mlflowGetMetricHistoryBulkInterval"]["metrics"];
-        assert_eq!(metrics[0]["runId"], mine);
-        if version == NEWEST {
-            for ids in [&pair.ids[..], &pair.ids[1..]] {
-                let (accesses, answer) = ask(SEARCH_RUNS, json!({ "data": { "experimentIds": ids } })).await;
-                assert_eq!(accesses, [Access::Member]);
-                let runs = answer["data"]["mlflowSearchRuns"]["runs"]
-                    .as_array()
-                    .cloned()
-                    .unwrap_or_default();
-                let visible = if ids.len() == 2 {
-                    vec![mine.to_owned()]
-                } else {
-                    Vec::new()
-                };
-                assert_eq!(names(&runs, "/info/runUuid"), visible);
-            }
-        }
-    });
-}
-
-#[test]
-fn the_documents_of_the_screens_are_answered_and_cut_on_mlflow_3() {
-    documents_are_cut(NEWEST);
-}
-
-#[test]
-fn the_documents_of_the_screens_are_answered_and_cut_on_mlflow_2() {
-    documents_are_cut(OLDEST);
 }

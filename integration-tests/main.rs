@@ -5,4 +5,5 @@ mod support;
 
 mod architecture;
 mod audit;
+mod graphql;
 mod lists;
