@@ -7,3 +7,4 @@ mod architecture;
 mod audit;
 mod graphql;
 mod lists;
+mod pages;
