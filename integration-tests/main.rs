@@ -8,3 +8,4 @@ mod audit;
 mod graphql;
 mod lists;
 mod pages;
+mod store;

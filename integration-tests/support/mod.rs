@@ -7,6 +7,7 @@ pub mod gateway;
 pub mod http;
 pub mod mlflow;
 pub mod process;
+pub mod redis;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -287,3 +287,6 @@ fn id_of(cookie: &str) -> Option<Id> {
     let length = URL_SAFE_NO_PAD.decode_slice(cookie, &mut secret).ok()?;
     (length == secret.len()).then(|| Id::of(Session::KIND, &secret))
 }
+
+#[cfg(test)]
+mod tests;
