@@ -9,3 +9,4 @@ mod graphql;
 mod lists;
 mod pages;
 mod store;
+mod proxying;

@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "each test uses the parts that it needs")]
 
 pub mod browser;
+pub mod echo;
 pub mod gateway;
 pub mod http;
 pub mod mlflow;

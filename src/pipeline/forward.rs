@@ -193,9 +193,7 @@ impl Gate {
         };
         record.status = parts.status.as_u16();
         let body = if bodiless || size == BodySize::Sized(0) {
-            if let Err(halted) = closed(record, reason).await {
-                return Err(halted);
-            }
+            closed(record, reason).await?;
             Flow {
                 size,
                 state: State::Done,

@@ -233,18 +233,15 @@ fn serve_operators(force: &InForce, listener: TcpListener, socket: UnixListener)
     let InForce {
         gate, admin, health, ..
     } = force.clone();
-    let by_socket = HttpServer::new({
-        let (gate, health) = (gate.clone(), health.clone());
-        move || {
-            App::new()
-                .app_data(gate.clone())
-                .app_data(health.clone())
-                .app_data(admin.clone())
-                .configure(health::configure_admin)
-                .configure(by_socket_alone)
-        }
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(gate.clone())
+            .app_data(health.clone())
+            .app_data(admin.clone())
+            .configure(health::configure_admin)
+            .configure(by_socket_alone)
     });
-    Ok(by_socket
+    Ok(server
         .client_request_timeout(HEADER_TIME)
         .workers(1)
         .shutdown_timeout(1)
