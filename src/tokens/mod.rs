@@ -235,3 +235,6 @@ impl Tokens {
         Ok(wrote)
     }
 }
+
+#[cfg(test)]
+mod tests;
