@@ -1,3 +1,5 @@
+//! Sessions by a clock that stands still: their ends, their cookie, their seals and their rechecks.
+
 use super::*;
 use crate::domain::{ManualClock, SystemRandom};
 use crate::store::MemoryStore;

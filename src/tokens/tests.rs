@@ -1,3 +1,5 @@
+//! Tokens by a clock that stands still: their form, their end and their rechecks.
+
 use super::*;
 use crate::domain::{ManualClock, SystemRandom};
 use crate::store::MemoryStore;

@@ -1,3 +1,5 @@
+//! The operator's API: what it does, what it refuses, and what it leaves in the trail.
+
 use actix_web::App;
 use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
 use arc_swap::ArcSwap;
