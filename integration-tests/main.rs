@@ -8,5 +8,6 @@ mod audit;
 mod graphql;
 mod lists;
 mod pages;
-mod store;
 mod proxying;
+mod running;
+mod store;

@@ -1,7 +1,9 @@
 //! The way out: the client for MLflow and the one for identity providers.
 
+pub mod body;
 pub mod provider;
 mod tls;
 pub mod upstream;
 
-pub use upstream::{LocalBody, UpstreamClient, UpstreamError};
+pub use body::LocalBody;
+pub use upstream::{UpstreamClient, UpstreamError};

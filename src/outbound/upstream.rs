@@ -1,8 +1,7 @@
 //! The client for MLflow: HTTP/1.1 on hyper, connections pooled per worker thread, bodies streamed as they come.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,7 +15,6 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -26,6 +24,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
+use super::body::{LocalBody, Upload, Watched, collect, empty, full};
 use super::tls;
 use crate::config;
 
@@ -37,9 +36,6 @@ const IDLE_COUNT: usize = 128;
 
 /// What one connection may hold of an answer that its client takes slowly.
 const READ_BUFFER: usize = 128 * 1024;
-
-/// A body that stays on its thread.
-pub type LocalBody = Pin<Box<dyn Body<Data = Bytes, Error = io::Error>>>;
 
 #[derive(Debug, Error)]
 pub enum UpstreamError {
@@ -369,63 +365,6 @@ fn broken(error: &hyper::Error) -> UpstreamError {
 
 // === Bodies ===
 
-/// How far a request's body is.
-struct Upload {
-    last_move: Cell<Instant>,
-    done: Cell<bool>,
-}
-
-impl Default for Upload {
-    fn default() -> Self {
-        Self {
-            last_move: Cell::new(Instant::now()),
-            done: Cell::new(false),
-        }
-    }
-}
-
-impl Upload {
-    fn moved(&self) {
-        self.last_move.set(Instant::now());
-    }
-}
-
-/// A request body that tells when it moves and when it is through.
-struct Watched {
-    body: LocalBody,
-    upload: Rc<Upload>,
-}
-
-impl Watched {
-    fn new(body: LocalBody, upload: Rc<Upload>) -> Self {
-        upload.done.set(body.is_end_stream());
-        Self { body, upload }
-    }
-}
-
-impl Body for Watched {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let frame = self.body.as_mut().poll_frame(cx);
-        if let Poll::Ready(frame) = &frame {
-            self.upload.moved();
-            let ended = frame.is_none() || self.body.is_end_stream();
-            self.upload.done.set(ended);
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// An answer's body that gives its connection back when it is through, and closes it when it is dropped before.
 struct Leased {
     body: Incoming,
@@ -489,45 +428,6 @@ impl Body for Leased {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// No body at all.
-pub fn empty() -> LocalBody {
-    Box::pin(Empty::new().map_err(|never| match never {}))
-}
-
-/// A body that is wholly here.
-pub fn full(bytes: Bytes) -> LocalBody {
-    Box::pin(Full::new(bytes).map_err(|never| match never {}))
-}
-
-/// The whole of a body.
-///
-/// # Errors
-/// `TooLarge` past the limit, `Broken` when it breaks off.
-pub async fn collect(mut body: LocalBody, limit: usize) -> Result<Bytes, UpstreamError> {
-    let mut first = Bytes::new();
-    let mut rest: Vec<u8> = Vec::new();
-    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-        let Ok(data) = frame
-            .map_err(|error| UpstreamError::Broken(error.to_string()))?
-            .into_data()
-        else {
-            continue;
-        };
-        if first.len() + rest.len() + data.len() > limit {
-            return Err(UpstreamError::TooLarge);
-        }
-        if first.is_empty() && rest.is_empty() {
-            first = data;
-        } else {
-            if rest.is_empty() {
-                rest.extend_from_slice(&std::mem::take(&mut first));
-            }
-            rest.extend_from_slice(&data);
-        }
-    }
-    Ok(if rest.is_empty() { first } else { rest.into() })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use crate::audit::{AuditError, Outcome};
 use crate::domain::{Caller, Reason, ReasonCode};
 use crate::mlflow::{self, Answer, Outgoing, OutgoingBody, Source, account, listing::Cut};
-use crate::outbound::{LocalBody, UpstreamError, upstream};
+use crate::outbound::{LocalBody, UpstreamError, body};
 use crate::policy::{Permit, Roles};
 
 use super::headers::{self, Rewrite};
@@ -86,10 +86,10 @@ impl Gate {
             Answer::ServerInfo => {
                 let answer = self.send(upstream, permit, &request.outgoing, incoming).await?;
                 let (parts, body) = answer.into_parts();
-                let body = upstream::collect(body, SERVER_INFO_LIMIT).await?;
+                let body = body::collect(body, SERVER_INFO_LIMIT).await?;
                 Ok(match account::with_tracking_auth(&body) {
                     Some(patched) => Answered::Whole(parts.status, patched),
-                    None => Answered::Streamed(http::Response::from_parts(parts, upstream::full(body))),
+                    None => Answered::Streamed(http::Response::from_parts(parts, body::full(body))),
                 })
             }
         }
@@ -114,10 +114,10 @@ impl Gate {
             self.introduce(upstream, permit.caller(), permit.roles(), incoming, &mut headers);
         }
         let body = match &outgoing.body {
-            OutgoingBody::Empty => upstream::empty(),
+            OutgoingBody::Empty => body::empty(),
             OutgoingBody::Bytes(bytes) => {
                 headers.insert(CONTENT_LENGTH, bytes.len().into());
-                upstream::full(bytes.clone())
+                body::full(bytes.clone())
             }
             OutgoingBody::Stream => {
                 if let Some(length) = incoming.announced_length() {
