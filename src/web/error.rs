@@ -193,7 +193,8 @@ mod tests {
     #[test]
     fn only_a_browser_that_asks_for_a_page_navigates() {
         const HTML: (&str, &str) = ("accept", "application/xhtml+xml, Text/HTML;q=0.9");
-        let cases: [(&str, &[(&str, &str)], bool); 12] = [
+        type Headers = &'static [(&'static str, &'static str)];
+        let cases: [(&str, Headers, bool); 12] = [
             ("GET", &[HTML], true),
             ("HEAD", &[HTML], true),
             (
