@@ -117,7 +117,7 @@ pub struct Vault<R> {
     announcements: Mutex<broadcast::Receiver<String>>,
     /// Microseconds: what was confirmed before must be confirmed again.
     doubtful_before: AtomicI64,
-    /// Counts what was announced: a read that began before an announcement is not cached.
+    /// Counts ends and changes that were announced: a read that began before one is not cached.
     heard: AtomicU64,
 }
 
@@ -309,7 +309,6 @@ impl<R: Record> Vault<R> {
 
     /// Everything must be confirmed before it is used again, but stays at hand should the store go away right now.
     fn doubt_all(&self) {
-        self.heard.fetch_add(1, Ordering::SeqCst);
         self.doubtful_before
             .store(self.clock.now().micros().saturating_add(1), Ordering::SeqCst);
     }
