@@ -3,11 +3,13 @@
 
 mod support;
 
+mod access;
 mod architecture;
 mod audit;
 mod graphql;
 mod lists;
 mod pages;
 mod proxying;
+mod routes;
 mod running;
 mod store;

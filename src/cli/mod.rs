@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod admin_socket;
 mod audit;
 mod check;
+mod explain;
 mod hash_password;
 mod serve;
 mod sessions;
@@ -44,6 +45,8 @@ enum Command {
     Audit(audit::Audit),
     /// Read the configuration and all that it names, and print every problem.
     Check(check::Check),
+    /// Tell whether a request would pass, and why.
+    Explain(explain::Explain),
     /// Read a password from standard input and print its argon2id line for a users file.
     HashPassword(hash_password::HashPassword),
     /// List sessions and end them.
@@ -63,6 +66,7 @@ pub fn run() -> ExitCode {
         Command::Serve(asked) => serve::run(&asked, &mut out),
         Command::Audit(audit) => audit::run(audit, &mut out),
         Command::Check(asked) => check::run(&asked, &mut out),
+        Command::Explain(asked) => explain::run(&asked, &mut out),
         Command::HashPassword(asked) => hash_password::run(&asked, &mut io::stdin().lock(), &mut out),
         Command::Sessions(asked) => sessions::run(asked, &mut out),
         Command::Tokens(asked) => tokens::run(asked, &mut out),

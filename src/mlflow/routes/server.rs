@@ -12,7 +12,7 @@ pub(super) const ROWS: &[Row] = &[
     get(Root, "", "page.view", &[Member]),
     get(Root, "static-files/{path...}", "page.view_asset", &[Member]),
     // The same files by Flask's own name for them.
-    get(Root, "build/{path...}", "page.view_asset", &[Member]).since(LATER),
+    get(Root, "build/{path...}", "page.view_asset", &[Member]),
     get(Root, "health", "server.health", &[Public]),
     get(Root, "version", "server.version", &[Public]),
     get(Three, "server-info", "server.info", &[Public])
