@@ -76,7 +76,9 @@ fn permission(need: Need) -> Asked {
         | Need::Skills(permission)
         | Need::ArtifactPath(permission, _)
         | Need::Workspace(permission, _) => Asked::Level(permission),
-        Need::NewExperiment(_) | Need::NewModel(_) | Need::RenamedModel(..) | Need::Spans => Asked::Level(Permission::Edit),
+        Need::NewExperiment(_) | Need::NewModel(_) | Need::RenamedModel(..) | Need::Spans => {
+            Asked::Level(Permission::Edit)
+        }
         Need::Source | Need::GraphQl => Asked::Level(Permission::Read),
     }
 }
@@ -118,7 +120,9 @@ fn values(row: &Row) -> Vec<(At, String)> {
 
 fn put(map: &mut Map<String, Value>, place: &str, value: &str) {
     let place = place.split('|').next().unwrap();
-    let (part, rest) = place.split_once('.').map_or((place, None), |(part, rest)| (part, Some(rest)));
+    let (part, rest) = place
+        .split_once('.')
+        .map_or((place, None), |(part, rest)| (part, Some(rest)));
     let (name, repeated) = part.strip_suffix("[]").map_or((part, false), |name| (name, true));
     let inner = match rest {
         None => value.into(),
@@ -138,10 +142,15 @@ fn request(row: &Row, template: &str) -> Request {
     for (at, value) in values(row) {
         match at {
             At::Path(name) => {
-                path = path.replace(&format!("{{{name}}}"), &value).replace(&format!("{{{name}...}}"), &value);
+                path = path
+                    .replace(&format!("{{{name}}}"), &value)
+                    .replace(&format!("{{{name}...}}"), &value);
             }
             At::Query(name) => {
-                query.push(format!("{}={value}", name.split('|').next().unwrap().trim_end_matches("[]")));
+                query.push(format!(
+                    "{}={value}",
+                    name.split('|').next().unwrap().trim_end_matches("[]")
+                ));
             }
             At::Body(place) | At::BodyOrQuery(place) => put(&mut body, place, &value),
             At::Header(name) => headers.push((name, value)),
@@ -152,7 +161,9 @@ fn request(row: &Row, template: &str) -> Request {
         path = format!("{before}none-such{after}");
     }
     if row.needs == [Need::GraphQl] {
-        let document = format!("query {{ mlflowGetExperiment(input: {{experimentId: \"{EXPERIMENT}\"}}) {{ experiment {{ name }} }} }}");
+        let document = format!(
+            "query {{ mlflowGetExperiment(input: {{experimentId: \"{EXPERIMENT}\"}}) {{ experiment {{ name }} }} }}"
+        );
         body.insert("query".to_owned(), document.into());
     }
     if !query.is_empty() {
@@ -189,7 +200,10 @@ fn walk(mlflow: &Mlflow, version: Version) {
                 let answer = gateway.send(&request);
                 asked += 1;
                 let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-                let code = body.get("request_id").and(body.get("error_code")).and_then(Value::as_str);
+                let code = body
+                    .get("request_id")
+                    .and(body.get("error_code"))
+                    .and_then(Value::as_str);
                 let expected = match (allowed, who) {
                     (true, _) => None,
                     (false, Who::Nobody) => Some((401, "UNAUTHENTICATED")),
@@ -200,12 +214,23 @@ fn walk(mlflow: &Mlflow, version: Version) {
                     Some((status, expected)) => answer.status == status && code == Some(expected),
                 };
                 if !right {
-                    wrong.push(format!("{who:?} {} {}: {} {}", request.method, request.target, answer.status, answer.text()));
+                    wrong.push(format!(
+                        "{who:?} {} {}: {} {}",
+                        request.method,
+                        request.target,
+                        answer.status,
+                        answer.text()
+                    ));
                 }
             }
         }
     }
-    assert!(wrong.is_empty(), "{} of {asked} answers differ from the table:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {asked} answers differ from the table:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert!(asked > 500, "only {asked} were asked");
 }
 
@@ -237,10 +262,15 @@ fn a_method_or_path_that_is_not_in_the_table_is_refused_to_everyone() {
         ("HEAD", "/api/2.0/mlflow/experiments/search"),
         ("GET", "/api/2.0/preview/mlflow/experiments/search"),
     ] {
-        let answer = gateway.send(&Request::new(method, path).header("Cookie", &cookie).header("Origin", &gateway.origin()));
+        let answer = gateway.send(
+            &Request::new(method, path)
+                .header("Cookie", &cookie)
+                .header("Origin", &gateway.origin()),
+        );
         assert_eq!(answer.status, 403, "{method} {path}: {}", answer.text());
     }
-    let control = gateway.send(&Request::get("/api/2.0/mlflow/experiments/get?experiment_id=0").header("Cookie", &cookie));
+    let control =
+        gateway.send(&Request::get("/api/2.0/mlflow/experiments/get?experiment_id=0").header("Cookie", &cookie));
     assert_eq!(control.status, 200, "{}", control.text());
     assert_eq!(Verb::Get.as_str(), "GET");
 }

@@ -6,6 +6,7 @@ mod support;
 mod access;
 mod architecture;
 mod audit;
+mod client;
 mod graphql;
 mod lists;
 mod pages;

@@ -115,11 +115,12 @@ pub(super) async fn accesses(
     let mut plan = None;
     for need in parts.found.row.needs {
         if *need == Need::GraphQl {
-            let (accesses, found) = graphql::accesses(lookup, parts.body).await?;
+            let (accesses, found) = Box::pin(graphql::accesses(lookup, parts.body)).await?;
             all.extend(accesses);
             plan = found;
         } else {
-            all.extend(resolver.of(*need).await?);
+            // Boxed, here and below: a future holds the room of all that it may await, and a worker's stack is small.
+            all.extend(Box::pin(resolver.of(*need)).await?);
         }
     }
     let mut seen = std::collections::HashSet::new();
@@ -141,26 +142,30 @@ impl Resolver<'_> {
             Need::Member => vec![Access::Member],
             Need::Server(permission) => vec![Access::on(permission, Resource::server())],
             Need::Every(kind, permission) => vec![Access::on(permission, Resource::every(kind))],
-            Need::Experiment(permission, at) => self.experiments(permission, parts.required(at)?).await?,
-            Need::MaybeExperiment(permission, at) => self.experiments(permission, parts.values(at)?).await?,
-            Need::ExperimentNamed(permission, at) => self.experiment_named(permission, parts.required(at)?).await?,
+            Need::Experiment(permission, at) => Box::pin(self.experiments(permission, parts.required(at)?)).await?,
+            Need::MaybeExperiment(permission, at) => Box::pin(self.experiments(permission, parts.values(at)?)).await?,
+            Need::ExperimentNamed(permission, at) => {
+                Box::pin(self.experiment_named(permission, parts.required(at)?)).await?
+            }
             Need::NewExperiment(at) => named(Kind::Experiment, Permission::Edit, parts.values(at)?)?,
             Need::Location(at) => match parts.values(at)?.first().filter(|uri| !uri.is_empty()) {
                 Some(uri) => sources::of_location(self.roots, uri),
                 None => Vec::new(),
             },
-            Need::Of(child, permission, at) => self.children(child, permission, parts.required(at)?, false).await?,
+            Need::Of(child, permission, at) => {
+                Box::pin(self.children(child, permission, parts.required(at)?, false)).await?
+            }
             Need::MaybeOf(child, permission, at) => {
                 let ids = parts.values(at)?.into_iter().filter(|id| !id.is_empty()).collect();
-                self.children(child, permission, ids, false).await?
+                Box::pin(self.children(child, permission, ids, false)).await?
             }
             Need::OfExisting(child, permission, at) => {
                 let ids = parts.values(at)?.into_iter().filter(|id| !id.is_empty()).collect();
-                self.children(child, permission, ids, true).await?
+                Box::pin(self.children(child, permission, ids, true)).await?
             }
-            Need::Dataset(permission, at) => self.dataset(permission, parts.required(at)?).await?,
-            Need::Model(permission, at) => self.models(permission, parts.required(at)?).await?,
-            Need::MaybeModel(permission, at) => self.models(permission, parts.values(at)?).await?,
+            Need::Dataset(permission, at) => Box::pin(self.dataset(permission, parts.required(at)?)).await?,
+            Need::Model(permission, at) => Box::pin(self.models(permission, parts.required(at)?)).await?,
+            Need::MaybeModel(permission, at) => Box::pin(self.models(permission, parts.values(at)?)).await?,
             Need::NewModel(at) => {
                 let kind = if self.makes_prompt() {
                     Kind::Prompt
@@ -169,12 +174,20 @@ impl Resolver<'_> {
                 };
                 named(kind, Permission::Edit, parts.required(at)?)?
             }
-            Need::RenamedModel(old, new) => self.renamed(parts.required(old)?, parts.required(new)?).await?,
-            Need::Source => self.source().await?,
-            Need::Gateway(kind, permission, at) => self.gateway(kind, permission, parts.required(at)?).await?,
-            Need::MaybeGateway(kind, permission, at) => self.gateway(kind, permission, parts.values(at)?).await?,
-            Need::Named(kind, permission, at) => self.named_thing(kind, permission, parts.required(at)?).await?,
-            Need::MaybeNamed(kind, permission, at) => self.named_thing(kind, permission, parts.values(at)?).await?,
+            Need::RenamedModel(old, new) => Box::pin(self.renamed(parts.required(old)?, parts.required(new)?)).await?,
+            Need::Source => Box::pin(self.source()).await?,
+            Need::Gateway(kind, permission, at) => {
+                Box::pin(self.gateway(kind, permission, parts.required(at)?)).await?
+            }
+            Need::MaybeGateway(kind, permission, at) => {
+                Box::pin(self.gateway(kind, permission, parts.values(at)?)).await?
+            }
+            Need::Named(kind, permission, at) => {
+                Box::pin(self.named_thing(kind, permission, parts.required(at)?)).await?
+            }
+            Need::MaybeNamed(kind, permission, at) => {
+                Box::pin(self.named_thing(kind, permission, parts.values(at)?)).await?
+            }
             Need::McpServer(permission) => {
                 let (namespace, slug) = (
                     parts.required(At::Path("namespace"))?,
@@ -212,9 +225,9 @@ impl Resolver<'_> {
                 if hides_escape(&path) {
                     return Err(malformed("The path is escaped twice."));
                 }
-                sources::of_artifact_path(self.lookup, &path, permission).await?
+                Box::pin(sources::of_artifact_path(self.lookup, &path, permission)).await?
             }
-            Need::Spans => self.spans().await?,
+            Need::Spans => Box::pin(self.spans()).await?,
             Need::Workspace(permission, at) => named(Kind::Workspace, permission, parts.required(at)?)?,
             // `accesses` reads these itself: they bring a plan.
             Need::GraphQl => Vec::new(),
@@ -321,7 +334,7 @@ impl Resolver<'_> {
         let source = self.parts.required(At::Body("source"))?.concat();
         let run = self.parts.values(At::Body("run_id"))?.concat();
         let run = Some(run.as_str()).filter(|run| !run.is_empty());
-        sources::of_source(self.lookup, self.roots, &source, run).await
+        Box::pin(sources::of_source(self.lookup, self.roots, &source, run)).await
     }
 
     async fn gateway(&self, kind: Kind, permission: Permission, ids: Vec<String>) -> Result<Vec<Access>, MlflowError> {

@@ -127,7 +127,7 @@ impl Mlflow {
                 body: &body,
                 header: &header,
             };
-            resolve::accesses(&self.lookup, &self.artifact_roots, &parts).await?
+            Box::pin(resolve::accesses(&self.lookup, &self.artifact_roots, &parts)).await?
         };
         if let Some(workspace) = one_header(source, "x-mlflow-workspace")? {
             accesses.push(Access::on(Permission::Use, Resource::named(Kind::Workspace, workspace)));

@@ -133,7 +133,8 @@ impl Gate {
             record.asked_by(caller, &self.policy.roles_of(&caller.identity, &upstream.name));
             self.site.must_be_asked_from_here(incoming, caller)?;
         }
-        let request = upstream.mlflow.request(incoming).await?;
+        // Boxed: what a request may look up takes more room than a worker's stack should give each caller.
+        let request = Box::pin(upstream.mlflow.request(incoming)).await?;
         record.asks(&request);
         Ok((upstream, self.policy.authorize(caller, &upstream.name, request)?))
     }

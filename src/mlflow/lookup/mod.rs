@@ -155,7 +155,7 @@ impl Lookup {
         }
         let parent = self
             .children
-            .get_or_ask(&(child, id.to_owned()), self.parent(child, id))
+            .get_or_ask(&(child, id.to_owned()), Box::pin(self.parent(child, id)))
             .await?;
         match parent {
             Some(parent) => self.experiment(&parent).await,
@@ -173,7 +173,11 @@ impl Lookup {
             ),
             Child::Trace => return self.parent_of_trace(id).await,
             Child::LoggedModel => (
-                get(format!("/api/2.0/mlflow/logged-models/{id}")).await?,
+                // MLflow 2 knows no logged models, and ignores their ids.
+                self.question
+                    .get_if_routed(&format!("/api/2.0/mlflow/logged-models/{id}"))
+                    .await?
+                    .flatten(),
                 "/model/info/experiment_id",
                 "/model/info/model_id",
             ),

@@ -57,7 +57,7 @@ impl Question {
         target: &str,
         body: Option<Bytes>,
     ) -> Result<(StatusCode, Bytes), MlflowError> {
-        Ok(self.client.fetch(method, target, body, ANSWER_LIMIT).await?)
+        Ok(Box::pin(self.client.fetch(method, target, body, ANSWER_LIMIT)).await?)
     }
 }
 
