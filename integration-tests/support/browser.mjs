@@ -61,6 +61,41 @@ async function signIn(page, secret = password) {
 }
 
 const journeys = {
+  /** Works in MLflow's own pages as one person: what they see, and what the gateway refused them on the way. */
+  async mlflow() {
+    const { experiment, run, hidden, shots } = JSON.parse(input);
+    const page = await open({ viewport: { width: 1280, height: 800 } });
+    const refused = [];
+    page.on("response", (answer) => {
+      if (answer.status() >= 400) refused.push(`${answer.status()} ${new URL(answer.url()).pathname}`);
+    });
+    const shot = (name) => (shots ? page.screenshot({ path: `${shots}/${name}.png` }) : undefined);
+    await page.goto(url);
+    await shot("sign-in");
+    await Promise.all([page.waitForURL((at) => !at.pathname.startsWith("/auth/")), signIn(page)]);
+    const shows = (text) => page.getByText(text, { exact: true }).first().waitFor({ timeout: 60000 });
+    await page.goto(`${url}/#/experiments`);
+    await shows(experiment.name);
+    const list = await page.innerText("main");
+    await page.goto(`${url}/#/experiments/${experiment.id}/runs/${run.id}/model-metrics`);
+    await shows("loss");
+    await page.locator(".js-plotly-plot").first().waitFor({ timeout: 60000 });
+    await shot("mlflow");
+    await page.goto(`${url}/#/experiments/${experiment.id}/runs/${run.id}/artifacts`);
+    await shows("notes.txt");
+    await page.getByText("notes.txt").first().click();
+    await page.getByText("What was noted.").first().waitFor({ timeout: 60000 });
+    const post = (path, body) =>
+      page.evaluate(
+        async ([path, body]) => {
+          const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+          return answer.status;
+        },
+        [path, JSON.stringify(body)],
+      );
+    const registered = await post("ajax-api/2.0/mlflow/registered-models/create", { name: `${experiment.name.replace("/", "-")}-${user}` });
+    return { sees: list.includes(experiment.name), seesHidden: list.includes(hidden), registered, refused: [...new Set(refused)] };
+  },
   /** Signs in by keyboard alone, after a wrong password, on the way to a page that MLflow keeps in the fragment. */
   async keyboard() {
     const page = await open();
