@@ -24,7 +24,8 @@ deny: ## licences, bans and advisories of all dependencies
 
 bench: ## signed-in requests through mlgate and through nginx, side by side
 	@integration-tests/setup.sh nginx
-	@benches/side_by_side.sh
+	@cargo build --release --locked --quiet --bin mlgate
+	@python3 benches/side_by_side.py
 
 docs: ## the book is plain Markdown in docs/; this builds the program's own documentation
 	cargo doc --locked --no-deps

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deny="$PWD/target/parts/cargo/bin/cargo-deny"
-"$deny" --locked check --config .deny.toml bans licenses sources
+"$deny" --locked --config .deny.toml check bans licenses sources
 snapshot=${ADVISORY_DB:-../shared/advisory-db.tar.gz}
 database="$PWD/target/parts/advisory-db"
 # The folder's name is what cargo-deny derives from the database's public address.
@@ -18,7 +18,7 @@ if [ -e "$snapshot" ] && [ ! -e "$folder/.git/FETCH_HEAD" ]; then
   touch "$folder/.git/FETCH_HEAD"
 fi
 if [ -e "$folder/.git/FETCH_HEAD" ]; then
-  "$deny" --offline --locked check --config .deny.toml advisories
+  "$deny" --offline --locked --config .deny.toml check advisories
 else
   echo "advisories were NOT checked: no network for the public database and no snapshot" >&2
 fi

@@ -8,6 +8,7 @@ mod architecture;
 mod audit;
 mod client;
 mod crash;
+mod demo;
 mod graphql;
 mod lists;
 mod pages;

@@ -20,7 +20,11 @@ fn gateway(mlflow: &Mlflow, redis: &Redis) -> Gateway {
         panic!("it is Redis")
     };
     let key = setup.path("key");
-    std::fs::write(&key, std::array::from_fn::<u8, 32, _>(|place| (place as u8).wrapping_mul(37) ^ 0x5a)).unwrap();
+    std::fs::write(
+        &key,
+        std::array::from_fn::<u8, 32, _>(|place| (place as u8).wrapping_mul(37) ^ 0x5a),
+    )
+    .unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     setup.session = format!(
         "store = \"redis\"\nredis_url = \"{}\"\nsecret_files = [\"key\"]",

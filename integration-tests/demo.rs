@@ -1,0 +1,125 @@
+//! `make demo`: what it says is so, and Ctrl-C leaves nothing behind.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::http::Request;
+use crate::support::process::{Server, until};
+use crate::support::{free_port, root};
+
+fn start(port: u16, mlflow_port: u16) -> (Server, Value) {
+    let facts = root().join("target/demo/demo.json");
+    let log = std::fs::File::create(root().join("target/demo-test.log")).unwrap();
+    // `make demo` runs this very script; only the binary is the one that was built for the tests.
+    let mut demo = Server::start(
+        Command::new(root().join("config/demo/run.sh"))
+            .env("MLGATE_BIN", env!("CARGO_BIN_EXE_mlgate"))
+            .env("DEMO_PORT", port.to_string())
+            .env("DEMO_MLFLOW_PORT", mlflow_port.to_string())
+            .stdout(Stdio::from(log.try_clone().unwrap()))
+            .stderr(Stdio::from(log)),
+    );
+    let mut found = None;
+    until("the demo is ready", Duration::from_secs(300), || {
+        let said = || std::fs::read_to_string(root().join("target/demo-test.log")).unwrap_or_default();
+        assert!(demo.is_running(), "the demo ended: {}", said());
+        let text = std::fs::read_to_string(&facts).unwrap_or_default();
+        found = serde_json::from_str::<Value>(&text)
+            .ok()
+            .filter(|facts| facts["url"] == format!("http://localhost:{port}"));
+        found.is_some()
+    });
+    (demo, found.unwrap())
+}
+
+/// The status of MLflow's page for an account, signed in by the form.
+fn page(authority: &str, user: &str, password: &str) -> (u16, String) {
+    let origin = format!("http://{authority}");
+    let form = Request::get("/auth/login/local").navigation().send(authority);
+    let cookie = form.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let text = form.text();
+    let token = text
+        .split("name=\"csrf_token\"")
+        .nth(1)
+        .unwrap()
+        .split("value=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    let answer = Request::new("POST", "/auth/login/local")
+        .navigation()
+        .header("Cookie", &cookie)
+        .header("Origin", &origin)
+        .form(&[
+            ("username", user),
+            ("password", password),
+            ("rd", "/"),
+            ("csrf_token", token),
+        ])
+        .send(authority);
+    let session = answer
+        .all("set-cookie")
+        .find(|cookie| cookie.starts_with("mlgate="))
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
+    let page = Request::get("/")
+        .navigation()
+        .header("Cookie", &session)
+        .send(authority);
+    (page.status, session)
+}
+
+#[test]
+fn the_demo_keeps_its_word_and_its_second_start_is_quick() {
+    let (port, mlflow_port) = (free_port(), free_port());
+    std::fs::create_dir_all(root().join("target")).unwrap();
+    let (mut demo, facts) = start(port, mlflow_port);
+    let authority = format!("localhost:{port}");
+    let mut roles = Vec::new();
+    for account in facts["accounts"].as_array().unwrap() {
+        let field = |name: &str| account[name].as_str().unwrap();
+        roles.push(field("role").to_owned());
+        let (status, cookie) = page(&authority, field("user"), field("password"));
+        assert_eq!(status, if field("role") == "none" { 403 } else { 200 }, "{account}");
+        if field("role") == "viewer" {
+            let search = Request::get("/api/2.0/mlflow/experiments/search?max_results=100")
+                .header("Cookie", &cookie)
+                .send(&authority);
+            let names: Vec<_> = search.json()["experiments"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["name"].to_string())
+                .collect();
+            assert_eq!(names.len(), 2, "{names:?}");
+            assert!(names.iter().all(|name| name.starts_with("\"fraud/")), "{names:?}");
+        }
+    }
+    roles.sort();
+    assert_eq!(roles, ["admin", "editor", "none", "viewer"]);
+    assert!(std::path::Path::new(facts["config"].as_str().unwrap()).exists());
+
+    demo.signal("INT");
+    demo.wait(Duration::from_secs(40));
+    until("both ports are free again", Duration::from_secs(10), || {
+        [port, mlflow_port]
+            .iter()
+            .all(|port| std::net::TcpStream::connect(("127.0.0.1", *port)).is_err())
+    });
+    let second = Instant::now();
+    let (again, _) = start(port, mlflow_port);
+    // The promise is 15 s on an idle machine; beside other tests it may take longer, but never as long as a first start.
+    assert!(
+        second.elapsed() < Duration::from_secs(90),
+        "a second start took {:?}",
+        second.elapsed()
+    );
+    drop(again);
+}
