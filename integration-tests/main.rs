@@ -17,4 +17,5 @@ mod replicas;
 mod routes;
 mod running;
 mod store;
+mod teams;
 mod ui;
