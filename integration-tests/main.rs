@@ -11,6 +11,7 @@ mod crash;
 mod demo;
 mod graphql;
 mod lists;
+mod login_oidc;
 mod pages;
 mod proxying;
 mod replicas;

@@ -7,6 +7,7 @@ pub mod echo;
 pub mod gateway;
 pub mod http;
 pub mod mlflow;
+pub mod oidc;
 pub mod process;
 pub mod redis;
 
