@@ -12,6 +12,7 @@ mod demo;
 mod graphql;
 mod lists;
 mod login_oidc;
+mod oidc_checks;
 mod pages;
 mod proxying;
 mod replicas;

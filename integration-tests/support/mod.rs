@@ -6,6 +6,7 @@ pub mod browser;
 pub mod echo;
 pub mod gateway;
 pub mod http;
+pub mod lying_provider;
 pub mod mlflow;
 pub mod oidc;
 pub mod process;

@@ -25,6 +25,9 @@ pub enum ProviderClientError {
     Timeout(String),
     #[error("{0} cannot be reached: {1}")]
     Unreachable(String, String),
+    /// Its own fault, whatever its body says.
+    #[error("{0} fails with {1}")]
+    Failing(String, u16),
 }
 
 /// What one request may take.
@@ -99,6 +102,9 @@ impl ProviderClient {
         let mut answer = self.client.execute(request).await.map_err(failed)?;
         if answer.status().is_redirection() {
             return Err(ProviderClientError::Redirect(place));
+        }
+        if answer.status().is_server_error() {
+            return Err(ProviderClientError::Failing(place, answer.status().as_u16()));
         }
         let mut whole = http::Response::new(Vec::new());
         *whole.status_mut() = answer.status();

@@ -28,7 +28,7 @@ pub(super) fn of_client(error: ProviderClientError) -> ProviderError {
 
 fn of_client_ref(error: &ProviderClientError) -> ProviderError {
     match error {
-        ProviderClientError::Unreachable(..) | ProviderClientError::Timeout(_) => {
+        ProviderClientError::Unreachable(..) | ProviderClientError::Timeout(_) | ProviderClientError::Failing(..) => {
             ProviderError::Unavailable(error.to_string())
         }
         ProviderClientError::NotHttps(_) | ProviderClientError::Redirect(_) | ProviderClientError::TooLarge(..) => {

@@ -1,0 +1,571 @@
+//! Each check of an identity provider's answers, shown by a provider that lies in that one way; the honest one passes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mlgate::config::OidcProvider;
+use mlgate::domain::{ManualClock, Secret, SystemRandom, Timestamp};
+use mlgate::outbound::provider::Bounds;
+use mlgate::providers::{Oidc, ProviderError, RedirectProvider, Vouched};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::support::lying_provider::{CLIENT_ID, CLIENT_SECRET, Fault, LyingProvider, Says, Signature};
+
+const CALLBACK: &str = "https://gate.test/auth/callback/idp";
+/// By the gateway's clock; the honest ID token is issued now and good for 300 s.
+const NOW: i64 = 1000;
+
+struct Scene {
+    idp: LyingProvider,
+    oidc: Oidc,
+    clock: Arc<ManualClock>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut OidcProvider)) -> Self {
+        let idp = LyingProvider::start();
+        let mut config = OidcProvider {
+            issuer: idp.issuer.clone(),
+            ca_file: None,
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: Some(Secret::new(CLIENT_SECRET)),
+            scopes: vec!["openid".to_owned(), "email".to_owned()],
+            user_claim: "email".to_owned(),
+            groups_claim: vec!["/groups".to_owned()],
+            hosted_domains: Vec::new(),
+        };
+        change(&mut config);
+        let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(NOW)));
+        let bounds = Bounds {
+            total: Duration::from_millis(700),
+            ..Bounds::default()
+        };
+        let oidc = Oidc::bounded("idp", config, clock.clone(), Arc::new(SystemRandom::new()), bounds).unwrap();
+        Self { idp, oidc, clock }
+    }
+
+    fn lie(self, change: impl FnOnce(&mut Says)) -> Self {
+        self.idp.lie(change);
+        self
+    }
+
+    /// Signs in; the provider repeats the nonce, and `edit` may change what comes back to us.
+    async fn sign_in_with(&self, edit: impl FnOnce(&mut Vec<(String, String)>)) -> Result<Vouched, ProviderError> {
+        let departure = self.oidc.begin(CALLBACK).await?;
+        let url = Url::parse(&departure.url).unwrap();
+        let sent = |name: &str| url.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
+        assert_eq!(sent("code_challenge_method"), "S256");
+        assert_eq!(sent("state"), departure.state.expose());
+        self.idp.lie(|says| {
+            if says.claims.get("nonce").is_none() {
+                says.claims["nonce"] = sent("nonce").into();
+            } else if says.claims["nonce"].is_null() {
+                says.claims.as_object_mut().unwrap().remove("nonce");
+            }
+        });
+        let mut query = vec![
+            ("code".to_owned(), "the-code".to_owned()),
+            ("state".to_owned(), sent("state")),
+        ];
+        edit(&mut query);
+        let answer = self.oidc.complete(CALLBACK, &departure.memory, &query).await;
+        self.idp.lie(|says| {
+            says.claims.as_object_mut().unwrap().remove("nonce");
+        });
+        answer
+    }
+
+    async fn sign_in(&self) -> Result<Vouched, ProviderError> {
+        self.sign_in_with(|_| {}).await
+    }
+
+    /// Refused, with these words in the reason.
+    async fn is_refused(&self, words: &str) {
+        match self.sign_in().await {
+            Err(ProviderError::Refused(text)) => assert!(text.contains(words), "{text:?} does not say {words:?}"),
+            other => panic!("{words}: {other:?}"),
+        }
+    }
+}
+
+async fn claim_is_refused(name: &str, value: Value, words: &str) {
+    Scene::new()
+        .lie(|says| says.claims[name] = value)
+        .is_refused(words)
+        .await;
+}
+
+#[tokio::test]
+async fn an_honest_answer_is_believed() {
+    let scene = Scene::new();
+    let identity = scene.sign_in().await.unwrap().identity;
+    assert_eq!(
+        (identity.provider.as_str(), identity.subject.as_str()),
+        ("idp", "subject-1")
+    );
+    assert_eq!(
+        (identity.user.as_str(), identity.groups.as_slice()),
+        ("ann@example.com", &["ml".to_owned()][..])
+    );
+    let asked = scene.idp.says.lock().unwrap().token_requests.pop().unwrap();
+    assert_eq!(asked["redirect_uri"], CALLBACK);
+    assert!(asked["code_verifier"].len() >= 43);
+    assert_eq!(scene.idp.asked("/userinfo"), 0);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_before_somebody_signs_in() {
+    assert_eq!(Scene::new().idp.asked("/.well-known/openid-configuration"), 0);
+}
+
+#[tokio::test]
+async fn another_issuer_in_the_id_token_is_refused() {
+    claim_is_refused("iss", json!("https://evil.test"), "issuer").await;
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_only_spelled_alike_is_refused() {
+    let scene = Scene::new();
+    let alike = format!("{}/", scene.idp.issuer);
+    scene
+        .lie(|says| says.claims["iss"] = alike.into())
+        .is_refused("iss")
+        .await;
+}
+
+#[tokio::test]
+async fn another_audience_is_refused() {
+    claim_is_refused("aud", json!("another-client"), "audience").await;
+}
+
+#[tokio::test]
+async fn a_further_audience_is_refused() {
+    claim_is_refused("aud", json!([CLIENT_ID, "another-client"]), "audience").await;
+}
+
+#[tokio::test]
+async fn another_authorized_party_is_refused() {
+    claim_is_refused("azp", json!("another-client"), "azp").await;
+    let own = Scene::new().lie(|says| says.claims["azp"] = CLIENT_ID.into());
+    own.sign_in().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_expired_token_is_refused_past_the_skew() {
+    claim_is_refused("exp", json!(NOW - 60), "xpired").await;
+    Scene::new()
+        .lie(|says| says.claims["exp"] = json!(NOW - 59))
+        .sign_in()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_valid_yet_is_refused_past_the_skew() {
+    claim_is_refused("nbf", json!(NOW + 61), "nbf").await;
+    Scene::new()
+        .lie(|says| says.claims["nbf"] = json!(NOW + 60))
+        .sign_in()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_token_from_the_future_is_refused_past_the_skew() {
+    claim_is_refused("iat", json!(NOW + 61), "iat").await;
+    Scene::new()
+        .lie(|says| says.claims["iat"] = json!(NOW + 60))
+        .sign_in()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn odd_times_are_refused_without_harm() {
+    for exp in [
+        json!(1e300),
+        json!(-1e300),
+        json!(i64::MIN),
+        json!("soon"),
+        json!(null),
+        json!(0.5),
+        json!([NOW]),
+    ] {
+        let scene = Scene::new().lie(|says| says.claims["exp"] = exp.clone());
+        assert!(matches!(scene.sign_in().await, Err(ProviderError::Refused(_))), "{exp}");
+    }
+}
+
+#[tokio::test]
+async fn another_nonce_is_refused() {
+    claim_is_refused("nonce", json!("another"), "nonce").await;
+}
+
+#[tokio::test]
+async fn a_missing_nonce_is_refused() {
+    claim_is_refused("nonce", json!(null), "nonce").await;
+}
+
+#[tokio::test]
+async fn the_hash_of_another_access_token_is_refused() {
+    claim_is_refused("at_hash", json!("AAAAAAAAAAAAAAAAAAAAAA"), "at_hash").await;
+}
+
+#[tokio::test]
+async fn a_missing_or_empty_subject_is_refused() {
+    claim_is_refused("sub", json!(""), "sub").await;
+}
+
+#[tokio::test]
+async fn a_token_without_signature_is_refused() {
+    for alg in ["none", "None", "ES256"] {
+        let scene = Scene::new().lie(|says| {
+            says.signature = Signature::None;
+            says.header["alg"] = alg.into();
+        });
+        assert!(matches!(scene.sign_in().await, Err(ProviderError::Refused(_))), "{alg}");
+    }
+}
+
+#[tokio::test]
+async fn hmac_with_the_clients_secret_is_refused() {
+    let scene = Scene::new().lie(|says| {
+        says.signature = Signature::Secret;
+        says.header = json!({"alg": "HS256", "typ": "JWT"});
+    });
+    scene.is_refused("lgorithm").await;
+}
+
+#[tokio::test]
+async fn hmac_with_the_public_key_is_refused() {
+    let scene = Scene::new().lie(|says| {
+        says.signature = Signature::PublicKey;
+        says.header["alg"] = "HS256".into();
+    });
+    scene.is_refused("lgorithm").await;
+}
+
+#[tokio::test]
+async fn the_signature_of_a_foreign_key_is_refused() {
+    Scene::new()
+        .lie(|says| says.signature = Signature::Foreign)
+        .is_refused("signature")
+        .await;
+}
+
+#[tokio::test]
+async fn tokens_of_another_type_are_refused() {
+    for typ in ["logout+jwt", "at+jwt", "application/at+jwt"] {
+        Scene::new()
+            .lie(|says| says.header["typ"] = typ.into())
+            .is_refused("type")
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_offers_no_public_key_signature_is_refused() {
+    let scene =
+        Scene::new().lie(|says| says.discovery["id_token_signing_alg_values_supported"] = json!(["HS256", "none"]));
+    scene.is_refused("public-key").await;
+}
+
+#[tokio::test]
+async fn an_answer_without_id_token_is_refused() {
+    Scene::new()
+        .lie(|says| says.id_token = false)
+        .is_refused("no ID token")
+        .await;
+}
+
+#[tokio::test]
+async fn unknown_key_ids_fetch_the_keys_at_most_once_in_thirty_seconds() {
+    let scene = Scene::new().lie(|says| says.header["kid"] = "two".into());
+    for _ in 0..5 {
+        scene.is_refused("unknown key").await;
+    }
+    assert_eq!(
+        scene.idp.asked("/jwks"),
+        2,
+        "once at discovery, once for the key that is not there"
+    );
+    scene.idp.rename_key("two");
+    scene.clock.advance(Duration::from_secs(29));
+    scene.is_refused("unknown key").await;
+    scene.clock.advance(Duration::from_secs(1));
+    scene.sign_in().await.unwrap();
+    assert_eq!(scene.idp.asked("/jwks"), 3);
+}
+
+#[tokio::test]
+async fn a_key_that_was_just_changed_is_found() {
+    let scene = Scene::new();
+    scene.sign_in().await.unwrap();
+    scene.idp.rename_key("two");
+    scene.idp.lie(|says| says.header["kid"] = "two".into());
+    scene.sign_in().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_callbacks_issuer_is_compared_and_required_where_it_is_announced() {
+    let issuer = |value: &str| {
+        let value = value.to_owned();
+        move |query: &mut Vec<(String, String)>| query.push(("iss".to_owned(), value))
+    };
+    let silent = Scene::new();
+    assert!(matches!(
+        silent.sign_in_with(issuer("https://evil.test")).await,
+        Err(ProviderError::Refused(_))
+    ));
+    assert_eq!(silent.idp.asked("/token"), 0, "the code of another issuer goes nowhere");
+    let announced =
+        Scene::new().lie(|says| says.discovery["authorization_response_iss_parameter_supported"] = true.into());
+    announced.is_refused("issuer").await;
+    announced.sign_in_with(issuer(&announced.idp.issuer)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_parameter_that_comes_twice_is_refused() {
+    for twice in ["code", "state", "iss"] {
+        let scene = Scene::new();
+        let own = scene.idp.issuer.clone();
+        let answer = scene.sign_in_with(|query| {
+            query.push(("iss".to_owned(), own));
+            let again = query.iter().find(|(name, _)| name == twice).unwrap().clone();
+            query.push(again);
+        });
+        assert!(matches!(answer.await, Err(ProviderError::Refused(_))), "{twice}");
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_state_is_a_bad_attempt() {
+    let scene = Scene::new();
+    let answer = scene.sign_in_with(|query| query[1].1 = "another".to_owned()).await;
+    assert!(matches!(answer, Err(ProviderError::BadAttempt(_))));
+}
+
+#[tokio::test]
+async fn a_refusal_at_the_provider_is_told_as_such() {
+    let scene = Scene::new();
+    let answer = scene
+        .sign_in_with(|query| query[0] = ("error".to_owned(), "access_denied".to_owned()))
+        .await;
+    assert!(matches!(answer, Err(ProviderError::AccountRefused(_))));
+}
+
+/// Needs userinfo: the groups are told there alone.
+fn without_groups() -> Scene {
+    Scene::new().lie(|says| {
+        says.claims.as_object_mut().unwrap().remove("groups");
+        says.userinfo["groups"] = json!(["from-userinfo"]);
+    })
+}
+
+#[tokio::test]
+async fn groups_that_the_id_token_lacks_come_from_userinfo() {
+    assert_eq!(
+        without_groups().sign_in().await.unwrap().identity.groups,
+        ["from-userinfo"]
+    );
+}
+
+#[tokio::test]
+async fn userinfo_about_somebody_else_is_refused() {
+    without_groups()
+        .lie(|says| says.userinfo["sub"] = "subject-2".into())
+        .is_refused("userinfo")
+        .await;
+    without_groups()
+        .lie(|says| says.userinfo = json!({"groups": ["admin"]}))
+        .is_refused("sub")
+        .await;
+}
+
+#[tokio::test]
+async fn endpoints_that_redirect_are_not_followed() {
+    for path in ["/.well-known/openid-configuration", "/jwks", "/token", "/userinfo"] {
+        let scene = without_groups().lie(|says| says.fail(path, Fault::Redirect));
+        scene.is_refused("redirect").await;
+        assert_eq!(scene.idp.asked("/elsewhere"), 0);
+    }
+}
+
+#[tokio::test]
+async fn oversized_answers_are_refused() {
+    for path in ["/.well-known/openid-configuration", "/jwks", "/token", "/userinfo"] {
+        let scene = without_groups().lie(|says| says.fail(path, Fault::Oversized));
+        scene.is_refused("more than 1048576 bytes").await;
+    }
+}
+
+#[tokio::test]
+async fn slow_and_broken_endpoints_are_told_as_away() {
+    for fault in [Fault::Silent, Fault::Status(503)] {
+        for path in ["/.well-known/openid-configuration", "/jwks", "/token", "/userinfo"] {
+            let scene = without_groups().lie(|says| says.fail(path, fault));
+            assert!(
+                matches!(scene.sign_in().await, Err(ProviderError::Unavailable(_))),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_was_away_is_asked_again() {
+    let discovery = "/.well-known/openid-configuration";
+    let scene = Scene::new().lie(|says| says.fail(discovery, Fault::Status(503)));
+    assert!(scene.sign_in().await.is_err());
+    scene.idp.lie(|says| says.faults.clear());
+    assert!(
+        matches!(scene.sign_in().await, Err(ProviderError::Unavailable(_))),
+        "not asked for again at once"
+    );
+    scene.clock.advance(Duration::from_secs(3));
+    scene.sign_in().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_discovery_document_of_another_issuer_is_refused() {
+    Scene::new()
+        .lie(|says| says.discovery["issuer"] = "https://evil.test".into())
+        .is_refused("of the issuer")
+        .await;
+    let scene = Scene::new();
+    let alike = format!("{}/", scene.idp.issuer);
+    scene
+        .lie(|says| says.discovery["issuer"] = alike.into())
+        .is_refused("of the issuer")
+        .await;
+}
+
+#[tokio::test]
+async fn endpoints_over_plain_http_elsewhere_are_refused() {
+    for name in [
+        "authorization_endpoint",
+        "token_endpoint",
+        "jwks_uri",
+        "userinfo_endpoint",
+        "end_session_endpoint",
+    ] {
+        let scene = Scene::new().lie(|says| says.discovery[name] = "http://idp.example.com/x".into());
+        scene.is_refused("not https").await;
+    }
+}
+
+#[tokio::test]
+async fn an_unverified_address_is_refused() {
+    let scene = Scene::new().lie(|says| says.claims["email_verified"] = false.into());
+    assert!(matches!(scene.sign_in().await, Err(ProviderError::AccountRefused(_))));
+    Scene::new()
+        .lie(|says| says.claims["email_verified"] = "true".into())
+        .sign_in()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn only_allowed_domains_come_in() {
+    let corp = || Scene::with(|config| config.hosted_domains = vec!["example.com".to_owned()]);
+    corp().sign_in().await.unwrap();
+    for email in [
+        "a@evil.com",
+        "a@evil.com@example.com",
+        "a@example.com.",
+        "a@sub.example.com",
+        "a@example.com.evil.com",
+    ] {
+        let scene = corp().lie(|says| says.claims["email"] = email.into());
+        assert!(
+            matches!(scene.sign_in().await, Err(ProviderError::AccountRefused(_))),
+            "{email}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_recheck_by_refresh_token_sees_the_groups_of_now_and_keeps_the_new_token() {
+    let scene = Scene::new().lie(|says| says.refresh_token = Some("refresh".to_owned()));
+    let first = scene.sign_in().await.unwrap();
+    scene.idp.lie(|says| says.claims["groups"] = json!(["other"]));
+    let second = scene
+        .oidc
+        .recheck(&first.identity, first.state.as_deref())
+        .await
+        .unwrap();
+    assert_eq!(second.identity.groups, ["other"]);
+    assert_eq!(second.identity.authenticated_at, first.identity.authenticated_at);
+    scene
+        .oidc
+        .recheck(&second.identity, second.state.as_deref())
+        .await
+        .unwrap();
+    // The first state again, as after a crash between the answer and the store.
+    scene
+        .oidc
+        .recheck(&first.identity, first.state.as_deref())
+        .await
+        .unwrap();
+    let refreshed = scene.idp.says.lock().unwrap().refreshed.clone();
+    assert_eq!(refreshed, ["refresh-1", "refresh-2", "refresh-3"], "none is used twice");
+}
+
+#[tokio::test]
+async fn a_recheck_refuses_another_subject_and_what_the_provider_ended() {
+    let scene = Scene::new().lie(|says| says.refresh_token = Some("refresh".to_owned()));
+    let vouched = scene.sign_in().await.unwrap();
+    let recheck = || scene.oidc.recheck(&vouched.identity, vouched.state.as_deref());
+    scene.idp.lie(|says| says.claims["sub"] = "subject-2".into());
+    assert!(matches!(recheck().await, Err(ProviderError::Refused(_))));
+    scene.idp.lie(|says| says.fail("/token", Fault::Silent));
+    assert!(matches!(recheck().await, Err(ProviderError::Unavailable(_))));
+    scene.idp.lie(|says| {
+        says.faults.clear();
+        says.refreshed.push("refresh-2".to_owned());
+    });
+    assert!(matches!(recheck().await, Err(ProviderError::AccountRefused(_))));
+}
+
+#[tokio::test]
+async fn a_recheck_without_refresh_token_asks_userinfo() {
+    let scene = without_groups();
+    let vouched = scene.sign_in().await.unwrap();
+    let recheck = || scene.oidc.recheck(&vouched.identity, vouched.state.as_deref());
+    scene.idp.lie(|says| says.userinfo["groups"] = json!(["other"]));
+    assert_eq!(recheck().await.unwrap().identity.groups, ["other"]);
+    scene.idp.lie(|says| says.fail("/userinfo", Fault::Status(401)));
+    assert!(matches!(recheck().await, Err(ProviderError::AccountRefused(_))));
+}
+
+#[tokio::test]
+async fn groups_that_only_an_old_id_token_tells_are_not_believed_again() {
+    let scene = Scene::new();
+    let vouched = scene.sign_in().await.unwrap();
+    let answer = scene.oidc.recheck(&vouched.identity, vouched.state.as_deref()).await;
+    assert!(matches!(answer, Err(ProviderError::AccountRefused(_))));
+}
+
+#[tokio::test]
+async fn the_provider_is_told_whose_session_ends() {
+    let scene = Scene::new();
+    let vouched = scene.sign_in().await.unwrap();
+    let url = scene
+        .oidc
+        .logout_url(vouched.state.as_deref(), "https://gate.test/")
+        .await
+        .unwrap();
+    assert!(
+        url.starts_with(&format!("{}/end?id_token_hint=ey", scene.idp.issuer)),
+        "{url}"
+    );
+    assert!(
+        url.contains("post_logout_redirect_uri=https%3A%2F%2Fgate.test%2F"),
+        "{url}"
+    );
+}
