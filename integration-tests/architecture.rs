@@ -228,12 +228,21 @@ fn nothing_names_a_machine_or_a_registry() {
         ["deb", "debian"],
     ]
     .map(|pieces| pieces.join("."));
-    let folders = ["work", "root", "farm"].map(|folder| format!(" /{folder}/"));
+    let folders = ["work", "root", "farm", "tmp/wt"].map(|folder| format!("/{folder}/"));
+    let starts =
+        |before: Option<char>| before.is_none_or(|before| before.is_whitespace() || "\"'`=(:".contains(before));
     let mut wrong = Vec::new();
     for path in tracked().iter().filter(|path| !path.ends_with("Cargo.lock")) {
         let Ok(text) = fs::read_to_string(path) else { continue };
-        for word in hosts.iter().chain(&folders) {
-            if text.contains(word.as_str()) {
+        for word in hosts.iter().filter(|word| text.contains(word.as_str())) {
+            wrong.push(format!("{} says {word}", path.display()));
+        }
+        for word in &folders {
+            // A path of a machine begins here; one that goes on (`src/root/`) is none.
+            if text
+                .match_indices(word.as_str())
+                .any(|(at, _)| starts(text[..at].chars().next_back()))
+            {
                 wrong.push(format!("{} says {word}", path.display()));
             }
         }
@@ -263,37 +272,61 @@ fn links_between_pages_lead_somewhere() {
     assert!(dead.is_empty(), "dead links:\n{}", dead.join("\n"));
 }
 
+/// What a page tells people to type: lines of its code blocks and inline code that begin with `mlgate `, without that word.
+fn commands(page: &str) -> Vec<&str> {
+    let (mut found, mut in_block) = (Vec::new(), false);
+    for line in page.lines() {
+        if line.starts_with("```") {
+            in_block = !in_block;
+        } else if in_block {
+            found.extend(line.trim_start_matches("$ ").strip_prefix("mlgate "));
+        } else {
+            // Every second piece stands between backticks.
+            let code = line.split('`').skip(1).step_by(2);
+            found.extend(code.filter_map(|code| code.strip_prefix("mlgate ")));
+        }
+    }
+    found
+        .into_iter()
+        .map(|typed| typed.split(['#', '…']).next().unwrap_or_default().trim())
+        .filter(|typed| !typed.is_empty())
+        .collect()
+}
+
+#[test]
+fn the_reader_of_pages_tells_commands_from_prose() {
+    let page = "mlgate stands; `mlgate audit verify F` and `mlgate …`\n```console\nmlgate serve --config F  # now\nmake test\n```\n";
+    assert_eq!(commands(page), ["audit verify F", "serve --config F"]);
+}
+
 #[test]
 fn commands_that_the_pages_name_exist() {
-    let known = |words: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_mlgate"))
-            .args(words)
-            .arg("--help")
-            .output()
-            .unwrap()
-            .status
+    let help = |words: &[&str]| {
+        let mut asked = Command::new(env!("CARGO_BIN_EXE_mlgate"));
+        let told = asked.args(words).arg("--help").output().unwrap();
+        told.status
             .success()
+            .then(|| String::from_utf8_lossy(&told.stdout).into_owned())
     };
-    assert!(known(&[]) && !known(&["no-such-command"]));
+    // The command that the words name, with all its options; nothing where there is none.
+    let told = |words: &[&str]| {
+        let first = help(words.get(..1)?)?;
+        match words.get(1) {
+            Some(second) if first.contains("\nCommands:") => help(&[words[0], second]),
+            _ => Some(first),
+        }
+    };
+    assert!(told(&["tokens", "create"]).is_some() && told(&["tokens", "no-such"]).is_none() && told(&["no"]).is_none());
     let mut missing = Vec::new();
     for (path, text) in pages() {
-        for line in text.lines() {
-            for (at, _) in line.match_indices("mlgate ") {
-                let fresh = line[..at]
-                    .chars()
-                    .next_back()
-                    .is_none_or(|before| matches!(before, '`' | '$' | ' '));
-                let in_code = line[..at].ends_with('`') || line.starts_with("mlgate ") || line.starts_with("$ mlgate ");
-                let words: Vec<&str> = line[at + 7..]
-                    .split(' ')
-                    .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
-                    .collect();
-                if !fresh || !in_code || words.is_empty() || words[0].is_empty() {
-                    continue;
-                }
-                if !(1..=words.len().min(2)).any(|count| known(&words[..count])) {
-                    missing.push(format!("{}: mlgate {}", path.display(), words.join(" ")));
-                }
+        for typed in commands(&text) {
+            let words: Vec<&str> = typed.split_whitespace().collect();
+            let is_known = told(&words).is_some_and(|help| {
+                let mut options = words.iter().filter(|word| word.starts_with("--"));
+                options.all(|option| help.split([' ', '\n', ',']).any(|word| word == *option))
+            });
+            if !is_known {
+                missing.push(format!("{}: mlgate {typed}", path.display()));
             }
         }
     }
