@@ -201,6 +201,7 @@ fn what_comes_later_is_refused_and_not_ignored() {
             "listen.ext_authz_address",
         ),
         ("[check]\nendpoints = [\"auth-request\"]\n", "check.endpoints"),
+        ("[limits]\nrequests = \"200/1s\"\n", "limits.requests"),
         (
             "[[provider]]\nid = \"corp\"\nkind = \"ldap\"\nurl = \"ldaps://x\"\n",
             "provider[1].kind",
@@ -222,7 +223,7 @@ fn what_comes_later_is_refused_and_not_ignored() {
     for (text, key) in later {
         refused(with(text), key, "yet");
     }
-    let quiet = "[listen]\nhttp2 = false\next_authz_address = \"\"\n[check]\nendpoints = []\n[[provider]]\nid = \"g\"\nkind = \"oidc\"\nissuer = \"https://accounts.google.com\"\nclient_id = \"x\"\ngoogle_groups = \"off\"\n";
+    let quiet = "[listen]\nhttp2 = false\next_authz_address = \"\"\n[check]\nendpoints = []\n[limits]\nrequests = \"\"\n[[provider]]\nid = \"g\"\nkind = \"oidc\"\nissuer = \"https://accounts.google.com\"\nclient_id = \"x\"\ngoogle_groups = \"off\"\n";
     assert!(with(quiet).is_ok());
 }
 
