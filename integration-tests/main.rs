@@ -18,6 +18,7 @@ mod proxying;
 mod replicas;
 mod routes;
 mod running;
+mod spellings;
 mod store;
 mod teams;
 mod ui;
