@@ -64,12 +64,14 @@ if [ ! -e "$demo/users.toml" ]; then
 fi
 sed -e "s|@PORT@|$port|g" -e "s|@MLFLOW_PORT@|$mlflow_port|g" config/demo/mlgate.toml >"$demo/mlgate.toml"
 
-# Its own processes in groups of their own, so that one signal ends each with all that it started.
+# Its own processes in groups of their own, so that one signal ends each with all that it started. They go with this script
+# even when it is killed.
 set -m
+ours=(setpriv --pdeathsig TERM --)
 if [ ! -e "$demo/seeded" ]; then rm -rf "$demo/mlflow"; fi
 mkdir -p "$demo/mlflow"
 store="sqlite:///$demo/mlflow/mlflow.db"
-env -C "$demo/mlflow" \
+"${ours[@]}" env -C "$demo/mlflow" \
   _MLFLOW_SERVER_FILE_STORE="$store" _MLFLOW_SERVER_REGISTRY_STORE="$store" \
   _MLFLOW_SERVER_ARTIFACT_ROOT=mlflow-artifacts:/ _MLFLOW_SERVER_ARTIFACT_DESTINATION="$demo/mlflow/artifacts" \
   _MLFLOW_SERVER_SERVE_ARTIFACTS=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true \
@@ -84,7 +86,7 @@ if [ ! -e "$demo/seeded" ]; then
   touch "$demo/seeded"
 fi
 
-"$MLGATE_BIN" serve --config "$demo/mlgate.toml" >"$demo/mlgate.log" 2>&1 </dev/null &
+"${ours[@]}" "$MLGATE_BIN" serve --config "$demo/mlgate.toml" >"$demo/mlgate.log" 2>&1 </dev/null &
 pids+=($!)
 mlgate_pid=$!
 answers "$mlgate_pid" "http://localhost:$port/auth/readyz" "$demo/mlgate.log"
