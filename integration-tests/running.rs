@@ -79,11 +79,17 @@ fn metrics_and_commands_are_for_operators_alone() {
     let admin = |path: &str| Request::get(path).send(&gateway.admin_authority());
     assert_eq!(admin("/auth/admin/api/sessions").status, 404);
     assert_eq!(admin("/auth/readyz").json()["degraded"], serde_json::json!([]));
-    assert!(
-        admin("/metrics")
-            .text()
-            .contains("mlgate_requests_total{class=\"none\",outcome=\"refused\"} 1")
-    );
+    let _ = gateway.sign_in("vera");
+    assert!(gateway.sign_in_with("vera", "not the password").is_err());
+    let metrics = admin("/metrics").text();
+    for line in [
+        "mlgate_requests_total{class=\"none\",outcome=\"refused\"} 1",
+        "mlgate_logins_total{provider=\"local\",outcome=\"allowed\"} 1",
+        "mlgate_logins_total{provider=\"local\",outcome=\"refused\"} 1",
+        "mlgate_audit_lag_seconds_count 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
     assert_eq!(
         gateway.send(&Request::get("/auth/readyz")).json(),
         serde_json::json!({"status": "ready"})

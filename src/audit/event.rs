@@ -12,6 +12,17 @@ pub enum Outcome {
     Failed,
 }
 
+impl Outcome {
+    /// As in the trail and on metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Who did it. `None` and empty lists are written too: every event has every key.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct Actor {

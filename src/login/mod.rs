@@ -16,6 +16,7 @@ use crate::domain::{Clock, Random, Reason, ReasonCode, Secret};
 use crate::providers::{PasswordProvider, ProviderError, RedirectProvider, Vouched};
 use crate::sessions::{Session, SessionError, Sessions};
 use crate::store::{Sealer, Store, StoreError};
+use crate::telemetry::Metrics;
 use crate::tokens::Tokens;
 
 use attempt::{Attempt, Attempts};
@@ -115,6 +116,7 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     pub sealer: Arc<Sealer>,
     pub audit: Arc<Audit>,
+    pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
 }
@@ -126,6 +128,7 @@ pub struct Login {
     throttle: Throttle,
     account: Account,
     diary: Diary,
+    metrics: Arc<Metrics>,
     returns: ReturnPaths,
     /// `public_url` without a trailing slash: absolute URLs come from the configuration alone, never from a request.
     site: String,
@@ -142,6 +145,7 @@ impl Login {
         Self {
             account: Account::new(&parts, diary.clone()),
             diary,
+            metrics: parts.metrics,
             providers: parts.providers,
             sessions: parts.sessions,
             throttle: Throttle::new(parts.store.clone(), config.limits.login_attempts),
@@ -285,6 +289,8 @@ impl Login {
             self.sessions.revoke(&session.id).await?;
             return Err(away.into());
         }
+        self.metrics
+            .login(&session.identity.provider, Outcome::Allowed.as_str());
         Ok(SignedIn {
             cookie,
             session,
@@ -400,6 +406,7 @@ impl Login {
             address: Some(visitor.address.to_string()),
             ..Actor::default()
         };
+        self.metrics.login(provider, outcome.as_str());
         self.diary.note("login.refused", actor, outcome, reason, visitor).await
     }
 

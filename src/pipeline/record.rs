@@ -30,16 +30,23 @@ impl Trail {
         !self.refuse || self.audit.healthy()
     }
 
-    fn write_later(&self, event: Event) {
-        let audit = self.audit.clone();
+    fn write_later(self: &Arc<Self>, event: Event) {
+        let trail = self.clone();
         // Without a runtime the process is at its end, and the trail closed already.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = audit.record(event).await {
+                if let Err(error) = trail.write(event).await {
                     tracing::error!(%error, "an event is missing from the trail");
                 }
             });
         }
+    }
+
+    async fn write(&self, event: Event) -> Result<(), AuditError> {
+        let started = Instant::now();
+        let written = self.audit.record(event).await;
+        self.metrics.audit_lag(started.elapsed());
+        written
     }
 
     pub(super) fn begin(self: &Arc<Self>, incoming: &Incoming) -> Record {
@@ -136,7 +143,7 @@ impl Record {
         let Some(event) = self.finish(outcome, reason) else {
             return Ok(());
         };
-        match self.trail.audit.record(event).await {
+        match self.trail.write(event).await {
             Err(error) if self.trail.refuse => Err(error),
             Err(error) => {
                 tracing::error!(%error, "an event is missing from the trail");
@@ -176,7 +183,7 @@ impl Record {
     fn finish(&mut self, outcome: Outcome, reason: &Reason) -> Option<Event> {
         let mut event = *self.event.take()?;
         let took = self.started.elapsed();
-        self.trail.metrics.request(self.class, label(outcome), took);
+        self.trail.metrics.request(self.class, outcome.as_str(), took);
         event.outcome = outcome;
         event.reason = Why::from(reason);
         if let Some(http) = &mut event.http {
@@ -197,14 +204,6 @@ impl Record {
         );
         let leave_out = !self.trail.reads && self.only_reads && outcome == Outcome::Allowed;
         (!leave_out).then_some(event)
-    }
-}
-
-fn label(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Allowed => "allowed",
-        Outcome::Refused => "refused",
-        Outcome::Failed => "failed",
     }
 }
 

@@ -25,6 +25,7 @@ use crate::providers::{Departure, PasswordProvider, ProviderError, RedirectProvi
 use crate::sessions::cookie::Cookies;
 use crate::sessions::{Sessions, Settings};
 use crate::store::{MemoryStore, Sealer};
+use crate::telemetry::Metrics;
 use crate::tokens::Tokens;
 
 use super::front::Front;
@@ -210,6 +211,7 @@ fn stand_with(providers: &[&str], change: impl FnOnce(&mut Config)) -> Stand {
         store,
         sealer: Arc::new(Sealer::new(&secrets, random.clone())),
         audit: Arc::new(Audit::open(&config.audit, time.clone()).unwrap()),
+        metrics: Arc::new(Metrics::new().unwrap()),
         clock: time,
         random,
     };
