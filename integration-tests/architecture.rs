@@ -332,3 +332,68 @@ fn commands_that_the_pages_name_exist() {
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
+
+/// The code block that follows a text on a page.
+fn block_after<'a>(page: &'a str, text: &str) -> &'a str {
+    let (_, after) = page
+        .split_once(text)
+        .unwrap_or_else(|| panic!("the page does not say {text}"));
+    let (_, block) = after.split_once("```toml\n").unwrap();
+    block.split("```").next().unwrap()
+}
+
+#[test]
+fn the_first_configuration_of_the_readme_passes_the_check() {
+    let page = fs::read_to_string(root().join("README.md")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &[u8]| {
+        use std::os::unix::fs::PermissionsExt;
+        let file = folder.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let users = crate::support::gateway::users_toml();
+    let hash = users.split('"').find(|word| word.starts_with("$argon2id$")).unwrap();
+    write(
+        "users.toml",
+        block_after(&page, "`users.toml`:")
+            .replace("$argon2id$…", hash)
+            .as_bytes(),
+    );
+    write(
+        "keys/current",
+        &std::array::from_fn::<u8, 32, _>(|place| (place as u8).wrapping_mul(37) ^ 0x5a),
+    );
+    write("keys/client-secret", b"secret");
+    let plain = block_after(&page, "`mlgate.toml`:");
+    // The part that is commented out is what most people will need first.
+    let with_oidc: String = plain
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(code) if code.starts_with("[[") || code.contains(" = ") => format!("{code}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    assert!(with_oidc.contains("\nkind = \"oidc\"\n"));
+    let check = |text: &str| {
+        write("mlgate.toml", text.as_bytes());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mlgate"));
+        let told = command
+            .args(["check", "--config"])
+            .arg(folder.path().join("mlgate.toml"));
+        let told = told.output().unwrap();
+        (
+            told.status.success(),
+            String::from_utf8_lossy(&told.stdout).into_owned(),
+        )
+    };
+    for text in [plain, &with_oidc] {
+        let (passes, told) = check(text);
+        assert!(passes, "{told}");
+    }
+    assert!(
+        !check(&format!("nonsense = 1\n{plain}")).0,
+        "the check refuses what is wrong"
+    );
+}
