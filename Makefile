@@ -16,7 +16,9 @@ test: ## install what is missing and run every test
 
 lint: ## formatting and clippy, warnings refused
 	cargo fmt --check
+	@echo "format ok"
 	cargo clippy --locked --all-targets -- -D warnings
+	@echo "clippy ok"
 
 deny: ## licences, bans and advisories of all dependencies
 	@integration-tests/setup.sh cargo-deny

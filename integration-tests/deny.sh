@@ -17,6 +17,10 @@ if [ -e "$snapshot" ] && [ ! -e "$folder/.git/FETCH_HEAD" ]; then
   git -C "$folder" -c user.name=db -c user.email=db@example.test commit -qm 'advisory database'
   touch "$folder/.git/FETCH_HEAD"
 fi
+if [ ! -e "$snapshot" ]; then
+  # Without an answer the database of an earlier run is used, or none.
+  GIT_TERMINAL_PROMPT=0 timeout 120 "$deny" --locked --config .deny.toml fetch db >/dev/null 2>&1 || true
+fi
 if [ -e "$folder/.git/FETCH_HEAD" ]; then
   "$deny" --offline --locked --config .deny.toml check advisories
 else

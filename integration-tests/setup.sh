@@ -71,6 +71,7 @@ part_node() {
 
 part_keycloak() {
   [ -e "$parts/keycloak/.done" ] && return
+  command -v mvn >/dev/null || debian maven
   say "installing Keycloak"
   rm -rf "$parts/keycloak" "$parts/keycloak.part"
   mkdir -p "$parts/keycloak.part"
