@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -141,10 +141,9 @@ pub(super) fn parse_head(text: &str) -> Option<Link> {
     })
 }
 
-pub(super) fn write_head(head: &mut File, link: &Link) -> io::Result<()> {
-    head.seek(SeekFrom::Start(0))?;
+pub(super) fn write_head(head: &File, link: &Link) -> io::Result<()> {
     // One width for every number: a shorter line never leaves the end of a longer one behind.
-    head.write_all(format!("{:020} {}\n", link.seq, link.hash).as_bytes())
+    head.write_all_at(format!("{:020} {}\n", link.seq, link.hash).as_bytes(), 0)
 }
 
 /// Packs a rotated file: the packed one is whole and on disk before the plain one goes.

@@ -1,7 +1,8 @@
 //! The one writer of a trail: a thread that takes events in batches, so that many requests share one write.
 
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -139,6 +140,13 @@ impl Writer {
             if taken == 0 {
                 return;
             }
+            // Whoever is about to send does so first: one write for many costs each of them little.
+            std::thread::yield_now();
+            while batch.len() < BATCH
+                && let Ok(more) = waiting.try_recv()
+            {
+                batch.push(more);
+            }
             let result = self.write(batch.iter().map(|waiting| &waiting.event));
             for Waiting { done, .. } in batch.drain(..) {
                 // A caller that left does not wait for its answer.
@@ -191,6 +199,8 @@ struct Trail {
     /// Number and day of the live file's first event.
     first: Option<(u64, i64)>,
     buffer: Vec<u8>,
+    /// A write failed, and what it left behind its place could not be cut off yet.
+    remains: bool,
     found: Option<(&'static str, String)>,
     tidying: Option<JoinHandle<()>>,
 }
@@ -260,6 +270,7 @@ impl Trail {
             first,
             buffer,
             found,
+            remains: false,
             tidying: None,
         };
         trail.tidy();
@@ -281,10 +292,8 @@ impl Trail {
         }
         if let Err(error) = self.put(&link) {
             // What was written of the batch must not stay: its callers are told that it failed.
-            let _ = self
-                .file
-                .set_len(self.length)
-                .and_then(|()| files::write_head(&mut self.head, &self.link));
+            let cut = self.file.set_len(self.length);
+            self.remains = cut.and_then(|()| files::write_head(&self.head, &self.link)).is_err();
             return Err(error);
         }
         self.length += self.buffer.len() as u64;
@@ -295,13 +304,14 @@ impl Trail {
 
     /// The lines first, then where the chain stands: a kill between the two leaves the trail ahead, never behind.
     fn put(&mut self, link: &Link) -> io::Result<()> {
-        self.file.set_len(self.length)?;
-        self.file.seek(SeekFrom::Start(self.length))?;
-        self.file.write_all(&self.buffer)?;
+        if std::mem::take(&mut self.remains) {
+            self.file.set_len(self.length)?;
+        }
+        self.file.write_all_at(&self.buffer, self.length)?;
         if self.config.fsync {
             self.file.sync_data()?;
         }
-        files::write_head(&mut self.head, link)?;
+        files::write_head(&self.head, link)?;
         if self.config.fsync {
             self.head.sync_data()
         } else {
