@@ -9,7 +9,9 @@ use super::chain::tests::event;
 use super::{Audit, AuditError, BreakKind, lines, verify, with_rotated};
 use crate::config;
 use crate::config::OnAuditFailure;
-use crate::domain::{SystemClock, Timestamp};
+use crate::domain::{ManualClock, SystemClock, Timestamp};
+
+const DAY: Timestamp = Timestamp::from_seconds(1_795_435_200);
 
 fn settings(file: PathBuf) -> config::Audit {
     config::Audit {
@@ -23,7 +25,8 @@ fn settings(file: PathBuf) -> config::Audit {
 }
 
 fn open(settings: &config::Audit) -> Audit {
-    Audit::open(settings, Arc::new(SystemClock)).unwrap()
+    // At the day of the events below: on another, the first note would begin another file.
+    Audit::open(settings, Arc::new(ManualClock::at(DAY))).unwrap()
 }
 
 async fn write(settings: &config::Audit, actions: &[&str]) {
@@ -143,7 +146,7 @@ async fn rotation_by_size_and_by_day_keeps_one_chain_over_packed_files() {
     let audit = open(&settings);
     for index in 0..12 {
         let mut event = event("a.a", "x");
-        event.time = Timestamp::from_seconds(1_795_435_200 + if index < 6 { 0 } else { 86_400 });
+        event.time = DAY.plus(Duration::from_secs(if index < 6 { 0 } else { 86_400 }));
         audit.record(event).await.unwrap();
     }
     audit.close();

@@ -321,7 +321,7 @@ impl Trail {
 
     fn is_due(&self, today: i64) -> bool {
         self.first
-            .is_some_and(|(_, day)| day != today || self.length + self.buffer.len() as u64 > self.config.rotate_size)
+            .is_some_and(|(_, day)| day < today || self.length + self.buffer.len() as u64 > self.config.rotate_size)
     }
 
     fn rotate(&mut self) -> io::Result<()> {
