@@ -75,11 +75,12 @@ fn permission(need: Need) -> Asked {
         | Need::Skill(permission)
         | Need::Skills(permission)
         | Need::ArtifactPath(permission, _)
+        | Need::Scorer(permission, ..)
         | Need::Workspace(permission, _) => Asked::Level(permission),
         Need::NewExperiment(_) | Need::NewModel(_) | Need::RenamedModel(..) | Need::Spans => {
             Asked::Level(Permission::Edit)
         }
-        Need::Source | Need::GraphQl => Asked::Level(Permission::Read),
+        Need::Source | Need::Scorers(_) | Need::GraphQl => Asked::Level(Permission::Read),
     }
 }
 
@@ -107,6 +108,10 @@ fn values(row: &Row) -> Vec<(At, String)> {
             | Need::Gateway(_, _, at)
             | Need::MaybeGateway(_, _, at)
             | Need::Workspace(_, at) => found.push((at, "access-none-such".to_owned())),
+            Need::Scorer(_, experiment, name) => {
+                found.push((experiment, EXPERIMENT.to_owned()));
+                found.push((name, "none-such".to_owned()));
+            }
             Need::RenamedModel(_, at) => found.push((at, "access-renamed".to_owned())),
             Need::Source => found.push((At::Body("source"), format!("models:/m-{RUN}"))),
             Need::Skills(_) => found.push((At::Body("name"), "none-such".to_owned())),

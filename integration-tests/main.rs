@@ -6,6 +6,7 @@ mod support;
 mod access;
 mod architecture;
 mod audit;
+mod borrowed;
 mod client;
 mod crash;
 mod demo;

@@ -108,6 +108,7 @@ mod resolve;
 pub mod routes;
 pub mod sources;
 mod spans;
+mod tags;
 mod upstream;
 
 pub use upstream::Mlflow;

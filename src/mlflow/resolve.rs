@@ -6,9 +6,9 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::canonical::{Target, hides_escape};
-use super::lookup::{Child, Lookup, is_prompt_tag};
+use super::lookup::{Child, Lookup};
 use super::routes::{At, Found, Need};
-use super::{MlflowError, fields, graphql, listing, sources, spans};
+use super::{MlflowError, fields, graphql, listing, sources, spans, tags};
 use crate::domain::{Access, Kind, Permission, Resource};
 
 /// Ids that one request may name: each costs a look-up when it is new.
@@ -123,6 +123,7 @@ pub(super) async fn accesses(
             all.extend(Box::pin(resolver.of(*need)).await?);
         }
     }
+    all.extend(Box::pin(resolver.trace_storage()).await?);
     let mut seen = std::collections::HashSet::new();
     all.retain(|access| seen.insert(access.clone()));
     Ok((all, plan))
@@ -167,7 +168,7 @@ impl Resolver<'_> {
             Need::Model(permission, at) => Box::pin(self.models(permission, parts.required(at)?)).await?,
             Need::MaybeModel(permission, at) => Box::pin(self.models(permission, parts.values(at)?)).await?,
             Need::NewModel(at) => {
-                let kind = if self.makes_prompt() {
+                let kind = if tags::makes_prompt(parts.json)? {
                     Kind::Prompt
                 } else {
                     Kind::RegisteredModel
@@ -176,6 +177,13 @@ impl Resolver<'_> {
             }
             Need::RenamedModel(old, new) => Box::pin(self.renamed(parts.required(old)?, parts.required(new)?)).await?,
             Need::Source => Box::pin(self.source()).await?,
+            Need::Scorer(permission, experiment, name) => {
+                Box::pin(self.scorers(permission, parts.required(experiment)?, &parts.required(name)?)).await?
+            }
+            Need::Scorers(experiment) => {
+                let every = Resource::every(Kind::Scorer);
+                Box::pin(self.within_experiments(Permission::Read, parts.required(experiment)?, &every)).await?
+            }
             Need::Gateway(kind, permission, at) => {
                 Box::pin(self.gateway(kind, permission, parts.required(at)?)).await?
             }
@@ -252,6 +260,78 @@ impl Resolver<'_> {
             .collect())
     }
 
+    /// Scorers are a kind of their own within an experiment: either grant will do, and either DENY wins.
+    async fn scorers(
+        &self,
+        permission: Permission,
+        experiments: Vec<String>,
+        names: &[String],
+    ) -> Result<Vec<Access>, MlflowError> {
+        let mut all = Vec::new();
+        for name in names {
+            let id = format!("{}/{name}", experiments.concat());
+            let scorer = Resource::one(Kind::Scorer, id, name.as_str());
+            all.extend(
+                self.within_experiments(permission, experiments.clone(), &scorer)
+                    .await?,
+            );
+        }
+        Ok(all)
+    }
+
+    async fn within_experiments(
+        &self,
+        permission: Permission,
+        experiments: Vec<String>,
+        thing: &Resource,
+    ) -> Result<Vec<Access>, MlflowError> {
+        let parents = self.experiments(permission, experiments).await?;
+        Ok(parents
+            .into_iter()
+            .map(|parent| match parent {
+                Access::On { permission, resource } => Access::AnyOf {
+                    permission,
+                    resources: vec![thing.clone(), resource],
+                },
+                other => other,
+            })
+            .collect())
+    }
+
+    /// A trace's files are where its tags say: to point them elsewhere is for who runs the server. The 2.x client sends back
+    /// what the server told it.
+    async fn trace_storage(&self) -> Result<Vec<Access>, MlflowError> {
+        let parts = self.parts;
+        if !parts.found.row.action.starts_with("trace.") {
+            return Ok(Vec::new());
+        }
+        let tags = tags::named(parts.found, parts.target, parts.json);
+        let moved: Vec<_> = tags.iter().filter(|tag| tag.is_storage()).collect();
+        if moved.is_empty() {
+            return Ok(Vec::new());
+        }
+        let named = [
+            At::Path("request_id"),
+            At::Path("trace_id"),
+            At::Body("trace.trace_info.trace_id"),
+        ];
+        let mut own = Vec::new();
+        for at in named {
+            for id in parts.values(at)? {
+                own = self.lookup.tags_of_trace(&id).await?;
+            }
+        }
+        let stays = |tag: &tags::Tag<'_>| {
+            own.iter()
+                .any(|(key, value)| *key == tag.key && Some(value.as_str()) == tag.value)
+        };
+        if moved.into_iter().all(stays) {
+            Ok(Vec::new())
+        } else {
+            Ok(vec![Access::on(Permission::Manage, Resource::server())])
+        }
+    }
+
     async fn experiment_named(&self, permission: Permission, names: Vec<String>) -> Result<Vec<Access>, MlflowError> {
         let mut all = Vec::new();
         for name in names {
@@ -318,10 +398,6 @@ impl Resolver<'_> {
         Ok(all)
     }
 
-    fn makes_prompt(&self) -> bool {
-        tags(self.parts.json).any(|(key, value)| is_prompt_tag(key, value))
-    }
-
     async fn renamed(&self, old: Vec<String>, new: Vec<String>) -> Result<Vec<Access>, MlflowError> {
         let kind = match self.lookup.model(&old.concat()).await? {
             Some(model) => model.kind(),
@@ -377,7 +453,7 @@ impl Resolver<'_> {
         all.extend(self.children(Child::Run, Permission::Edit, run, false).await?);
         let content_type = (self.parts.header)("content-type")?.unwrap_or_default();
         let encoding = (self.parts.header)("content-encoding")?;
-        let traces = spans::trace_ids(self.parts.body, &content_type, encoding.as_deref())?;
+        let traces = spans::read(self.parts.body, &content_type, encoding.as_deref())?;
         all.extend(
             self.children(Child::Trace, Permission::Edit, traces.into_iter().collect(), true)
                 .await?,
@@ -405,27 +481,6 @@ fn skill_name(organization: &str, name: &str) -> String {
     } else {
         format!("@{organization}/{name}")
     }
-}
-
-/// `key` and `value` of each of the body's tags: a list of pairs, a map, or one pair beside the rest.
-pub(super) fn tags(json: Option<&Map<String, Value>>) -> impl Iterator<Item = (&str, &str)> {
-    json.into_iter().flat_map(move |map| {
-        let single = pair(map);
-        let listed = match fields::field(map, "tags") {
-            Some(Value::Array(items)) => items.iter().filter_map(Value::as_object).filter_map(pair).collect(),
-            Some(Value::Object(items)) => items
-                .iter()
-                .map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
-                .collect(),
-            _ => Vec::new(),
-        };
-        single.into_iter().chain(listed)
-    })
-}
-
-fn pair(map: &Map<String, Value>) -> Option<(&str, &str)> {
-    let value = fields::field(map, "value").and_then(Value::as_str).unwrap_or_default();
-    Some((fields::field(map, "key")?.as_str()?, value))
 }
 
 fn is_experiment_id(id: &str) -> bool {
@@ -494,21 +549,5 @@ mod tests {
         ] {
             assert!(!is_child_id(Child::Run, id), "{id:?}");
         }
-    }
-
-    #[test]
-    fn tags_are_found_however_they_are_written() {
-        let read = |body: &str| {
-            let map = fields::object(body.as_bytes()).unwrap();
-            tags(Some(&map))
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(read(r#"{"key": "a", "value": "1"}"#), ["a=1"]);
-        assert_eq!(
-            read(r#"{"tags": [{"key": "a", "value": "1"}, {"key": "b"}]}"#),
-            ["a=1", "b="]
-        );
-        assert_eq!(read(r#"{"tags": {"a": "1"}}"#), ["a=1"]);
     }
 }

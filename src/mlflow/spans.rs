@@ -1,4 +1,4 @@
-//! The trace ids in an OTLP export (`opentelemetry/proto/collector/trace/v1/trace_service.proto`), protobuf or JSON, packed or not.
+//! The trace ids, and the attributes that become tags, in an OTLP export (`opentelemetry/proto/collector/trace/v1/trace_service.proto`), protobuf or JSON, packed or not.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -6,7 +6,7 @@ use std::io::Read;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 
 use super::MlflowError;
-use super::fields;
+use super::{fields, tags};
 
 /// Unpacked bytes for each packed byte: beyond this it is no honest compression.
 const RATIO: usize = 200;
@@ -21,8 +21,8 @@ fn malformed(text: &str) -> MlflowError {
 /// MLflow's ids (`tr-` and 32 hex digits) of all traces that have a span in the body.
 ///
 /// # Errors
-/// `Malformed` for what is no export; `TooLarge` for what unpacks to too much.
-pub fn trace_ids(body: &[u8], content_type: &str, encoding: Option<&str>) -> Result<BTreeSet<String>, MlflowError> {
+/// `Malformed` for what is no export or writes a tag that is not a client's; `TooLarge` for what unpacks to too much.
+pub fn read(body: &[u8], content_type: &str, encoding: Option<&str>) -> Result<BTreeSet<String>, MlflowError> {
     let unpacked;
     let body = match encoding {
         None | Some("" | "identity") => body,
@@ -39,10 +39,12 @@ pub fn trace_ids(body: &[u8], content_type: &str, encoding: Option<&str>) -> Res
     let mut found = BTreeSet::new();
     match content_type.split(';').next().unwrap_or_default().trim() {
         "application/x-protobuf" => {
-            // resource_spans = 1, scope_spans = 2, spans = 2, trace_id = 1
+            // resource_spans = 1, resource = 1, attributes = 1; scope_spans = 2, spans = 2, trace_id = 1, attributes = 9; key = 1
             each(body, 1, &mut |resource| {
+                each(resource, 1, &mut |about| each(about, 1, &mut attribute))?;
                 each(resource, 2, &mut |scope| {
                     each(scope, 2, &mut |span| {
+                        each(span, 9, &mut attribute)?;
                         each(span, 1, &mut |id| keep(hex::encode(id), &mut found))
                     })
                 })
@@ -50,6 +52,14 @@ pub fn trace_ids(body: &[u8], content_type: &str, encoding: Option<&str>) -> Res
         }
         "application/json" => {
             let map = fields::object(body)?;
+            for place in [
+                "resource_spans[].resource.attributes[].key",
+                "resource_spans[].scope_spans[].spans[].attributes[].key",
+            ] {
+                for key in fields::texts(&map, place)? {
+                    tags::refuse_reserved_attribute(&key)?;
+                }
+            }
             for id in fields::texts(&map, "resource_spans[].scope_spans[].spans[].trace_id")? {
                 keep(id, &mut found)?;
             }
@@ -57,6 +67,13 @@ pub fn trace_ids(body: &[u8], content_type: &str, encoding: Option<&str>) -> Res
         _ => return Err(malformed("Spans come as application/x-protobuf or application/json.")),
     }
     Ok(found)
+}
+
+fn attribute(attribute: &[u8]) -> Result<(), MlflowError> {
+    each(attribute, 1, &mut |key| {
+        let key = std::str::from_utf8(key).map_err(|_| malformed("An attribute's key is not UTF-8."))?;
+        tags::refuse_reserved_attribute(key)
+    })
 }
 
 fn keep(id: String, found: &mut BTreeSet<String>) -> Result<(), MlflowError> {
@@ -147,7 +164,7 @@ mod tests {
 
     fn export(id: &[u8]) -> Vec<u8> {
         let span = [field(2, b"spanid"), field(1, id), field(5, b"name")].concat();
-        field(1, &[field(1, b"resource"), field(2, &field(2, &span))].concat())
+        field(1, &[field(1, b""), field(2, &field(2, &span))].concat())
     }
 
     const ID: [u8; 16] = [0xab; 16];
@@ -156,34 +173,60 @@ mod tests {
     #[test]
     fn ids_are_found_in_protobuf_json_and_packed_bodies() {
         let expected = BTreeSet::from([format!("tr-{}", "ab".repeat(16))]);
-        assert_eq!(trace_ids(&export(&ID), PROTOBUF, None).unwrap(), expected);
+        assert_eq!(read(&export(&ID), PROTOBUF, None).unwrap(), expected);
         let json = format!(
             r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"{}"}}]}}]}}]}}"#,
             "ab".repeat(16)
         );
-        assert_eq!(trace_ids(json.as_bytes(), "application/json", None).unwrap(), expected);
+        assert_eq!(read(json.as_bytes(), "application/json", None).unwrap(), expected);
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&export(&ID)).unwrap();
-        assert_eq!(
-            trace_ids(&gzip.finish().unwrap(), PROTOBUF, Some("gzip")).unwrap(),
-            expected
-        );
+        assert_eq!(read(&gzip.finish().unwrap(), PROTOBUF, Some("gzip")).unwrap(), expected);
         let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
         zlib.write_all(&export(&ID)).unwrap();
         assert_eq!(
-            trace_ids(&zlib.finish().unwrap(), PROTOBUF, Some("deflate")).unwrap(),
+            read(&zlib.finish().unwrap(), PROTOBUF, Some("deflate")).unwrap(),
             expected
         );
     }
 
     #[test]
+    fn an_attribute_that_would_be_a_reserved_tag_is_refused() {
+        let with = |place: u8, key: &str| {
+            let key = field(1, key.as_bytes());
+            let span = [field(1, &ID), field(9, if place == 9 { &key } else { b"" })].concat();
+            let about = field(1, if place == 1 { &key } else { b"" });
+            field(1, &[field(1, &about), field(2, &field(2, &span))].concat())
+        };
+        for (place, key) in [
+            (9, "mlflow.traceTag.mlflow.artifactLocation"),
+            (9, "mlflow.traceTag.mlgate.owner"),
+            (1, "mlgate.owner"),
+        ] {
+            assert!(read(&with(place, key), PROTOBUF, None).is_err(), "{key}");
+            assert!(read(&with(place, "mlflow.traceTag.team"), PROTOBUF, None).is_ok());
+            let attributes = format!(r#"[{{"key":"{key}","value":{{"stringValue":"x"}}}}]"#);
+            let (of_resource, of_span) = if place == 1 {
+                (&*attributes, "[]")
+            } else {
+                ("[]", &*attributes)
+            };
+            let json = format!(
+                r#"{{"resourceSpans":[{{"resource":{{"attributes":{of_resource}}},"scopeSpans":[{{"spans":[{{"traceId":"{}","attributes":{of_span}}}]}}]}}]}}"#,
+                "ab".repeat(16)
+            );
+            assert!(read(json.as_bytes(), "application/json", None).is_err(), "{json}");
+        }
+    }
+
+    #[test]
     fn what_is_no_export_is_refused() {
         for body in [&b"\xff"[..], b"\x0a\x05ab", b"\x0b", &export(b"short")] {
-            assert!(trace_ids(body, PROTOBUF, None).is_err(), "{body:?}");
+            assert!(read(body, PROTOBUF, None).is_err(), "{body:?}");
         }
-        assert!(trace_ids(&export(&ID), "text/plain", None).is_err());
-        assert!(trace_ids(&export(&ID), PROTOBUF, Some("br")).is_err());
-        assert!(trace_ids(b"not packed", PROTOBUF, Some("gzip")).is_err());
+        assert!(read(&export(&ID), "text/plain", None).is_err());
+        assert!(read(&export(&ID), PROTOBUF, Some("br")).is_err());
+        assert!(read(b"not packed", PROTOBUF, Some("gzip")).is_err());
     }
 
     #[test]
@@ -191,7 +234,7 @@ mod tests {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         gzip.write_all(&vec![0; 50 << 20]).unwrap();
         assert!(matches!(
-            trace_ids(&gzip.finish().unwrap(), PROTOBUF, Some("gzip")),
+            read(&gzip.finish().unwrap(), PROTOBUF, Some("gzip")),
             Err(MlflowError::TooLarge)
         ));
     }

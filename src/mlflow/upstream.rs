@@ -12,17 +12,13 @@ use super::listing::Plan;
 use super::lookup::Lookup;
 use super::resolve::{self, Parts};
 use super::routes::{Body, Found, List, Need, Reply, Routes, Row, Verb, Version};
-use super::{Answer, MlflowError, Outgoing, OutgoingBody, Request, Source, fields};
+use super::{Answer, MlflowError, Outgoing, OutgoingBody, Request, Source, fields, tags};
 use crate::config;
 use crate::domain::{Access, Clock, Kind, Permission, Resource};
 use crate::outbound::UpstreamClient;
 
 /// MLflow's answer to `/version`.
 const VERSION_LIMIT: usize = 1024;
-
-/// The tag that makes a registered model a prompt, and what the gateway alone writes.
-const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
-const OWN_TAGS: &str = "mlgate.";
 
 pub struct Mlflow {
     client: Arc<UpstreamClient>,
@@ -117,7 +113,7 @@ impl Mlflow {
         let row = found.row;
         let (body, json) = read_body(row, source).await?;
         one_spelling(&found, &target, json.as_ref())?;
-        reserved_tags(row, json.as_ref())?;
+        tags::refuse_reserved(row.action, &tags::named(&found, &target, json.as_ref()))?;
         let (mut accesses, plan) = {
             let header = |name: &str| one_header(source, name);
             let parts = Parts {
@@ -153,6 +149,7 @@ impl Mlflow {
         let found = verb_of(method)
             .and_then(|verb| self.routes.find(verb, &target.segments, version))
             .filter(|found| *method != Method::HEAD || has_head(found.row))
+            .filter(|found| !has_two_readings(found))
             .filter(|found| match found.row.reply {
                 Reply::Refused => false,
                 Reply::Assistant => self.assistant,
@@ -196,21 +193,38 @@ fn verb_of(method: &Method) -> Option<Verb> {
     }
 }
 
+/// MLflow takes `/gateway/proxy/mlflow/invocations` for a call of the endpoint `proxy`; the table's other row, for a proxied
+/// call of the endpoint `mlflow`.
+fn has_two_readings(found: &Found) -> bool {
+    found.row.action == "gateway_endpoint.proxy"
+        && found.value("endpoint_name") == Some("mlflow")
+        && found.value("path") == Some("invocations")
+}
+
 /// HEAD where GET gives a file or the page. On MLflow's API, HEAD ignores the query and looks for a body.
 fn has_head(row: &Row) -> bool {
     row.action.starts_with("page.") || row.needs == [Need::Public] || row.path.starts_with("artifacts/{")
 }
 
-/// The only value of a header, as text.
+/// The only value of a header, as text. What `Connection` names is not sent on, so it must not have decided either.
 fn one_header(source: &impl Source, name: &str) -> Result<Option<String>, MlflowError> {
     match source.header(name).as_slice() {
         [] => Ok(None),
+        _ if is_of_the_connection(source, name) => Err(malformed(format!("Connection must not name {name}."))),
         [value] => match std::str::from_utf8(value) {
             Ok(text) => Ok(Some(text.to_owned())),
             Err(_) => Err(malformed(format!("The header {name} is not UTF-8."))),
         },
         _ => Err(malformed(format!("The header {name} stands twice."))),
     }
+}
+
+fn is_of_the_connection(source: &impl Source, name: &str) -> bool {
+    source.header("connection").iter().any(|value| {
+        value
+            .split(|byte| *byte == b',')
+            .any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+    })
 }
 
 async fn read_body(row: &Row, source: &mut impl Source) -> Result<(Bytes, Option<Map<String, Value>>), MlflowError> {
@@ -273,23 +287,6 @@ fn one_spelling(found: &Found, target: &Target, json: Option<&Map<String, Value>
             .any(|segment| segment == ".." || segment == ".");
         if dotted || canonical::hides_escape(value) || value.contains('\\') {
             return Err(malformed(format!("{name} has more than one reading.")));
-        }
-    }
-    Ok(())
-}
-
-/// Tags that decide over rights are not the client's to write.
-fn reserved_tags(row: &Row, json: Option<&Map<String, Value>>) -> Result<(), MlflowError> {
-    let makes_models = matches!(row.action, "registered_model.create" | "model_version.create");
-    for (key, _) in resolve::tags(json) {
-        let key = key.trim().to_ascii_lowercase();
-        if key.starts_with(OWN_TAGS) {
-            return Err(malformed(
-                "Tags that start with 'mlgate.' are written by the gateway alone.",
-            ));
-        }
-        if key == PROMPT_TAG && !makes_models && row.action.starts_with("registered_model.") {
-            return Err(malformed("What is a prompt is said when it is created, and stays."));
         }
     }
     Ok(())

@@ -163,11 +163,17 @@ impl Roles {
                 .first()
                 .map_or(Verdict::NotGranted, |role| Verdict::Granted(role.name.clone())),
             Access::On { permission, resource } => self.verdict_on(*permission, resource),
-            Access::AnyOf { permission, resources } => resources
-                .iter()
-                .map(|resource| self.verdict_on(*permission, resource))
-                .find(|verdict| matches!(verdict, Verdict::Granted(_)))
-                .unwrap_or(Verdict::NotGranted),
+            Access::AnyOf { permission, resources } => {
+                let mut best = Verdict::NotGranted;
+                for resource in resources {
+                    match self.verdict_on(*permission, resource) {
+                        Verdict::Denied(role) => return Verdict::Denied(role),
+                        granted @ Verdict::Granted(_) if best == Verdict::NotGranted => best = granted,
+                        Verdict::Granted(_) | Verdict::NotGranted => {}
+                    }
+                }
+                best
+            }
         }
     }
 

@@ -209,23 +209,47 @@ impl Lookup {
     }
 
     /// 3.x keeps both spellings of traces in one table; 2.22 has the older route alone.
-    async fn parent_of_trace(&self, id: &str) -> Result<Option<Arc<str>>, MlflowError> {
+    async fn trace(&self, id: &str) -> Result<Option<Value>, MlflowError> {
         let newer = format!("/api/3.0/mlflow/traces/{id}");
-        if let Some(answer) = self.question.get_if_routed(&newer).await? {
-            return Ok(answer.and_then(|answer| {
-                let found = text(&answer, "/trace/trace_info/trace_id")?;
-                let pointer = "/trace/trace_info/trace_location/mlflow_experiment/experiment_id";
-                (found == id).then(|| text(&answer, pointer)).flatten().map(Arc::from)
-            }));
-        }
-        let answer = self.question.get(&format!("/api/2.0/mlflow/traces/{id}/info")).await?;
-        Ok(answer.and_then(|answer| {
-            let found = text(&answer, "/trace_info/request_id")?;
-            (found == id)
-                .then(|| text(&answer, "/trace_info/experiment_id"))
-                .flatten()
-                .map(Arc::from)
+        let (answer, info, own_id) = match self.question.get_if_routed(&newer).await? {
+            Some(answer) => (answer, "/trace/trace_info", "/trace_id"),
+            None => (
+                self.question.get(&format!("/api/2.0/mlflow/traces/{id}/info")).await?,
+                "/trace_info",
+                "/request_id",
+            ),
+        };
+        Ok(answer
+            .and_then(|mut answer| answer.pointer_mut(info).map(Value::take))
+            .filter(|info| text(info, own_id) == Some(id)))
+    }
+
+    async fn parent_of_trace(&self, id: &str) -> Result<Option<Arc<str>>, MlflowError> {
+        let info = self.trace(id).await?;
+        Ok(info.and_then(|info| {
+            let newer = text(&info, "/trace_location/mlflow_experiment/experiment_id");
+            newer.or_else(|| text(&info, "/experiment_id")).map(Arc::from)
         }))
+    }
+
+    /// A trace's tags as they are now; none where there is no such trace.
+    pub async fn tags_of_trace(&self, id: &str) -> Result<Vec<(String, String)>, MlflowError> {
+        if !is_plain_id(id) {
+            return Ok(Vec::new());
+        }
+        let info = self.trace(id).await?;
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        Ok(match info.as_ref().and_then(|info| info.get("tags")) {
+            Some(Value::Object(tags)) => tags
+                .iter()
+                .filter_map(|(key, value)| Some((key.clone(), text(Some(value))?)))
+                .collect(),
+            Some(Value::Array(tags)) => tags
+                .iter()
+                .filter_map(|tag| Some((text(tag.get("key"))?, text(tag.get("value"))?)))
+                .collect(),
+            Some(_) | None => Vec::new(),
+        })
     }
 
     /// The experiments that an evaluation dataset is linked to; empty where there is none or no such dataset.

@@ -5,7 +5,7 @@ use crate::domain::Permission::{Edit, Manage, Read};
 use super::At::{Body as B, Path as P, Query as Q};
 use super::Base::{AjaxTwo, Artifacts, Root, Two};
 use super::Need::{ArtifactPath, MaybeOf, Of};
-use super::{Body, Child, LATER, Row, delete, get, post, put};
+use super::{Body, Child, Row, Version, delete, get, post, put};
 
 const PATH: super::At = P("artifact_path");
 const RUN: &str = "run_id|run_uuid";
@@ -60,7 +60,7 @@ pub(super) const ROWS: &[Row] = &[
         "artifact.presign_download",
         &[ArtifactPath(Read, PATH)],
     )
-    .since(LATER),
+    .since(Version(3, 11)),
     get(Two, "artifacts/list", "artifact.list", &[Of(Child::Run, Read, Q(RUN))]),
     post(
         Two,
@@ -68,7 +68,7 @@ pub(super) const ROWS: &[Row] = &[
         "artifact.presign_download",
         &[Of(Child::Run, Read, B("run_id"))],
     )
-    .since(LATER),
+    .since(Version(3, 15)),
     post(
         Two,
         "artifacts/presigned-upload-url",
@@ -78,7 +78,7 @@ pub(super) const ROWS: &[Row] = &[
             MaybeOf(Child::LoggedModel, Edit, B("model_id")),
         ],
     )
-    .since(LATER),
+    .since(Version(3, 12)),
     get(
         Root,
         "get-artifact",

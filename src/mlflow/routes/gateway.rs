@@ -6,7 +6,7 @@ use crate::domain::Permission::{Edit, Manage, Read, Use};
 use super::At::{Body as B, BodyOrQuery as BQ, Path as P, Query as Q};
 use super::Base::{AjaxThree, AjaxTwo, Root, Three};
 use super::Need::{Every, Gateway, MaybeExperiment, MaybeGateway, MaybeNamed, Named, Server};
-use super::{At, Body, LATER, Need, Row, delete, get, patch, post};
+use super::{At, Body, Need, Row, Version, delete, get, patch, post};
 
 const fn endpoint(permission: crate::domain::Permission, at: At) -> Need {
     Gateway(GatewayEndpoint, permission, at)
@@ -26,21 +26,21 @@ pub(super) const ROWS: &[Row] = &[
         "gateway_secret.create",
         &[Named(GatewaySecret, Edit, B("secret_name"))],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     get(
         Three,
         "gateway/secrets/get",
         "gateway_secret.get",
         &[Gateway(GatewaySecret, Read, Q("secret_id"))],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     get(
         Three,
         "gateway/secrets/list",
         "gateway_secret.list",
         &[Every(GatewaySecret, Read)],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     post(
         Three,
         "gateway/secrets/update",
@@ -50,21 +50,21 @@ pub(super) const ROWS: &[Row] = &[
             MaybeNamed(GatewaySecret, Edit, B("secret_name")),
         ],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     delete(
         Three,
         "gateway/secrets/delete",
         "gateway_secret.delete",
         &[Gateway(GatewaySecret, Manage, BQ("secret_id"))],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     get(
         AjaxThree,
         "gateway/secrets/config",
         "gateway_secret.get_config",
         &[Every(GatewaySecret, Read)],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     post(
         Three,
         "gateway/model-definitions/create",
@@ -74,21 +74,21 @@ pub(super) const ROWS: &[Row] = &[
             MaybeGateway(GatewaySecret, Use, B("secret_id")),
         ],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     get(
         Three,
         "gateway/model-definitions/get",
         "gateway_model_definition.get",
         &[Gateway(GatewayModelDefinition, Read, Q("model_definition_id"))],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     get(
         Three,
         "gateway/model-definitions/list",
         "gateway_model_definition.list",
         &[Every(GatewayModelDefinition, Read)],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     post(
         Three,
         "gateway/model-definitions/update",
@@ -99,14 +99,14 @@ pub(super) const ROWS: &[Row] = &[
             MaybeGateway(GatewaySecret, Use, B("secret_id")),
         ],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     delete(
         Three,
         "gateway/model-definitions/delete",
         "gateway_model_definition.delete",
         &[Gateway(GatewayModelDefinition, Manage, BQ("model_definition_id"))],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     post(
         Three,
         "gateway/endpoints/create",
@@ -117,7 +117,7 @@ pub(super) const ROWS: &[Row] = &[
             MaybeExperiment(Edit, B("experiment_id")),
         ],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     get(
         Three,
         "gateway/endpoints/get",
@@ -127,14 +127,14 @@ pub(super) const ROWS: &[Row] = &[
             MaybeNamed(GatewayEndpoint, Read, Q("name")),
         ],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     get(
         Three,
         "gateway/endpoints/list",
         "gateway_endpoint.list",
         &[Every(GatewayEndpoint, Read)],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     post(
         Three,
         "gateway/endpoints/update",
@@ -146,49 +146,49 @@ pub(super) const ROWS: &[Row] = &[
             MaybeExperiment(Edit, B("experiment_id")),
         ],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     delete(
         Three,
         "gateway/endpoints/delete",
         "gateway_endpoint.delete",
         &[endpoint(Manage, BQ("endpoint_id"))],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     post(
         Three,
         "gateway/endpoints/set-tag",
         "gateway_endpoint.set_tag",
         &[endpoint(Edit, ENDPOINT)],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     delete(
         Three,
         "gateway/endpoints/delete-tag",
         "gateway_endpoint.delete_tag",
         &[endpoint(Edit, BQ("endpoint_id"))],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     post(
         Three,
         "gateway/endpoints/bindings/create",
         "gateway_endpoint.bind",
         &[endpoint(Edit, ENDPOINT)],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     delete(
         Three,
         "gateway/endpoints/bindings/delete",
         "gateway_endpoint.unbind",
         &[endpoint(Edit, BQ("endpoint_id"))],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     get(
         Three,
         "gateway/endpoints/bindings/list",
         "gateway_endpoint.list_bindings",
         &[endpoint(Read, Q("endpoint_id"))],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     post(
         Three,
         "gateway/endpoints/models/attach",
@@ -198,14 +198,14 @@ pub(super) const ROWS: &[Row] = &[
             MaybeGateway(GatewayModelDefinition, Use, B("model_config.model_definition_id")),
         ],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     post(
         Three,
         "gateway/endpoints/models/detach",
         "gateway_endpoint.detach_model",
         &[endpoint(Edit, ENDPOINT)],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     // Budgets and guardrails bind everyone.
     post(
         Three,
@@ -213,107 +213,107 @@ pub(super) const ROWS: &[Row] = &[
         "gateway_budget.create",
         &[Server(Manage)],
     )
-    .since(LATER),
+    .since(Version(3, 11)),
     post(
         Three,
         "gateway/budgets/update",
         "gateway_budget.update",
         &[Server(Manage)],
     )
-    .since(LATER),
+    .since(Version(3, 11)),
     delete(
         Three,
         "gateway/budgets/delete",
         "gateway_budget.delete",
         &[Server(Manage)],
     )
-    .since(LATER),
-    get(Three, "gateway/budgets/get", "gateway_budget.get", &[Server(Read)]).since(LATER),
-    get(Three, "gateway/budgets/list", "gateway_budget.list", &[Server(Read)]).since(LATER),
+    .since(Version(3, 11)),
+    get(Three, "gateway/budgets/get", "gateway_budget.get", &[Server(Read)]).since(Version(3, 11)),
+    get(Three, "gateway/budgets/list", "gateway_budget.list", &[Server(Read)]).since(Version(3, 11)),
     get(
         Three,
         "gateway/budgets/windows",
         "gateway_budget.list_windows",
         &[Server(Read)],
     )
-    .since(LATER),
+    .since(Version(3, 11)),
     post(
         Three,
         "gateway/guardrails/create",
         "gateway_guardrail.create",
         &[Server(Manage)],
     )
-    .since(LATER),
+    .since(Version(3, 12)),
     delete(
         Three,
         "gateway/guardrails/delete",
         "gateway_guardrail.delete",
         &[Server(Manage)],
     )
-    .since(LATER),
+    .since(Version(3, 12)),
     get(
         Three,
         "gateway/guardrails/get",
         "gateway_guardrail.get",
         &[Server(Read)],
     )
-    .since(LATER),
+    .since(Version(3, 12)),
     get(
         Three,
         "gateway/guardrails/list",
         "gateway_guardrail.list",
         &[Server(Read)],
     )
-    .since(LATER),
+    .since(Version(3, 12)),
     get(
         Three,
         "gateway/guardrails/list-for-endpoint",
         "gateway_guardrail.list_for_endpoint",
         &[Server(Read), endpoint(Read, Q("endpoint_id"))],
     )
-    .since(LATER),
+    .since(Version(3, 12)),
     post(
         Three,
         "gateway/guardrails/add-to-endpoint",
         "gateway_guardrail.add",
         &[Server(Manage), endpoint(Edit, ENDPOINT)],
     )
-    .since(LATER),
+    .since(Version(3, 12)),
     delete(
         Three,
         "gateway/guardrails/remove-from-endpoint",
         "gateway_guardrail.remove",
         &[Server(Manage), endpoint(Edit, BQ("endpoint_id"))],
     )
-    .since(LATER),
+    .since(Version(3, 12)),
     patch(
         Three,
         "gateway/guardrails/update-config",
         "gateway_guardrail.update",
         &[Server(Manage), endpoint(Edit, ENDPOINT)],
     )
-    .since(LATER),
+    .since(Version(3, 12)),
     get(
         AjaxThree,
         "gateway/provider-config",
         "gateway.get_provider_config",
         &[Every(GatewayEndpoint, Read)],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     get(
         AjaxThree,
         "gateway/supported-models",
         "gateway.list_supported_models",
         &[Every(GatewayEndpoint, Read)],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     get(
         AjaxThree,
         "gateway/supported-providers",
         "gateway.list_supported_providers",
         &[Every(GatewayEndpoint, Read)],
     )
-    .since(LATER),
+    .since(Version(3, 8)),
     // Relays to whatever MLFLOW_DEPLOYMENTS_TARGET names.
     get(AjaxTwo, "gateway-proxy", "gateway.proxy", &[Server(Manage)]),
     post(AjaxTwo, "gateway-proxy", "gateway.proxy", &[Server(Manage)]),
@@ -324,77 +324,77 @@ pub(super) const ROWS: &[Row] = &[
         "gateway_endpoint.invoke",
         &[call(P("endpoint_name"))],
     )
-    .since(LATER),
+    .since(Version(3, 9)),
     post(
         Root,
         "gateway/mlflow/v1/chat/completions",
         "gateway_endpoint.invoke",
         &[call(MODEL)],
     )
-    .since(LATER),
+    .since(Version(3, 9)),
     get(
         Root,
         "gateway/mlflow/v1/models",
         "gateway_endpoint.list",
         &[Every(GatewayEndpoint, Read)],
     )
-    .since(LATER),
+    .since(Version(3, 17)),
     post(
         Root,
         "gateway/openai/v1/chat/completions",
         "gateway_endpoint.invoke",
         &[call(MODEL)],
     )
-    .since(LATER),
+    .since(Version(3, 9)),
     post(
         Root,
         "gateway/openai/v1/embeddings",
         "gateway_endpoint.invoke",
         &[call(MODEL)],
     )
-    .since(LATER),
+    .since(Version(3, 9)),
     post(
         Root,
         "gateway/openai/v1/responses",
         "gateway_endpoint.invoke",
         &[call(MODEL)],
     )
-    .since(LATER),
+    .since(Version(3, 9)),
     post(
         Root,
         "gateway/openai/v1/responses/compact",
         "gateway_endpoint.invoke",
         &[call(MODEL)],
     )
-    .since(LATER),
+    .since(Version(3, 14)),
     post(
         Root,
         "gateway/anthropic/v1/messages",
         "gateway_endpoint.invoke",
         &[call(MODEL)],
     )
-    .since(LATER),
+    .since(Version(3, 9)),
     post(
         Root,
         "gateway/typesafe/v1/systemone",
         "gateway_endpoint.invoke",
         &[call(MODEL)],
     )
-    .since(LATER),
+    .since(Version(3, 17)),
     post(
         Root,
         "gateway/gemini/v1beta/models/{endpoint_name}:generateContent",
         "gateway_endpoint.invoke",
         &[call(P("endpoint_name"))],
     )
-    .since(LATER),
+    .since(Version(3, 9)),
     post(
         Root,
         "gateway/gemini/v1beta/models/{endpoint_name}:streamGenerateContent",
         "gateway_endpoint.invoke",
         &[call(P("endpoint_name"))],
     )
-    .since(LATER),
+    .since(Version(3, 9)),
     post(
         Root,
         "gateway/proxy/{endpoint_name}/{path...}",
@@ -402,5 +402,5 @@ pub(super) const ROWS: &[Row] = &[
         &[call(P("endpoint_name"))],
     )
     .with(Body::Stream)
-    .since(LATER),
+    .since(Version(3, 13)),
 ];

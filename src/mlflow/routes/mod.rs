@@ -43,8 +43,7 @@ pub const OLDEST: Version = Version(2, 22);
 pub const NEWEST: Version = Version(3, 18);
 
 const V3: Version = Version(3, 0);
-/// Seen in 3.18, not in 3.5; the exact release of each was not established, so they stand open from 3.6.
-const LATER: Version = Version(3, 6);
+const V3_2: Version = Version(3, 2);
 const FOREVER: Version = Version(u16::MAX, 0);
 
 /// Where a value stands in a request. `a|b` are alternative spellings, `[]` is repeated.
@@ -93,6 +92,10 @@ pub enum Need {
     NewModel(At),
     /// EDIT on the new name, of the kind that the old name bears: (old, new).
     RenamedModel(At, At),
+    /// On a scorer by its experiment and its name: (permission, experiment, name).
+    Scorer(Permission, At, At),
+    /// READ on all scorers of an experiment.
+    Scorers(At),
     /// READ on where a model version's files come from: `source`, with `run_id` beside it.
     Source,
     /// On a gateway secret, endpoint or model definition by id.

@@ -6,7 +6,7 @@ use crate::domain::Permission::{Manage, Read};
 use super::At::Path as P;
 use super::Base::{AjaxThree, Root, Three, Two};
 use super::Need::{Every, GraphQl, Member, Public, Server, Workspace};
-use super::{Body, LATER, Question, Reply, Row, V3, delete, get, patch, post, put};
+use super::{Body, Question, Reply, Row, Version, delete, get, patch, post, put};
 
 pub(super) const ROWS: &[Row] = &[
     get(Root, "", "page.view", &[Member]),
@@ -17,9 +17,13 @@ pub(super) const ROWS: &[Row] = &[
     get(Root, "version", "server.version", &[Public]),
     get(Three, "server-info", "server.info", &[Public])
         .reply(Reply::ServerInfo)
-        .since(LATER),
-    get(AjaxThree, "ui-telemetry", "page.get_telemetry", &[Member]).since(LATER),
-    post(AjaxThree, "ui-telemetry", "page.send_telemetry", &[Member]).since(LATER),
+        .since(Version(3, 10)),
+    get(Root, "server-info", "server.info", &[Public])
+        .reply(Reply::ServerInfo)
+        .since(Version(3, 9))
+        .until(Version(3, 10)),
+    get(AjaxThree, "ui-telemetry", "page.get_telemetry", &[Member]).since(Version(3, 8)),
+    post(AjaxThree, "ui-telemetry", "page.send_telemetry", &[Member]).since(Version(3, 8)),
     post(Root, "graphql", "graphql.query", &[GraphQl]),
     get(Root, "graphql", "graphql.query", &[Member]).reply(Reply::Refused),
     get(Two, "users/current", "account.get", &[Member]).reply(Reply::Account(Question::CurrentUser)),
@@ -27,18 +31,18 @@ pub(super) const ROWS: &[Row] = &[
         .reply(Reply::Account(Question::CurrentPermissions)),
     get(Three, "users/roles/list", "account.list_roles", &[Member]).reply(Reply::Account(Question::CurrentRoles)),
     // Webhooks make the server call out.
-    get(Two, "webhooks", "webhook.list", &[Server(Read)]).since(V3),
-    post(Two, "webhooks", "webhook.create", &[Server(Manage)]).since(V3),
-    get(Two, "webhooks/{webhook_id}", "webhook.get", &[Server(Read)]).since(V3),
-    patch(Two, "webhooks/{webhook_id}", "webhook.update", &[Server(Manage)]).since(V3),
-    delete(Two, "webhooks/{webhook_id}", "webhook.delete", &[Server(Manage)]).since(V3),
+    get(Two, "webhooks", "webhook.list", &[Server(Read)]).since(Version(3, 3)),
+    post(Two, "webhooks", "webhook.create", &[Server(Manage)]).since(Version(3, 3)),
+    get(Two, "webhooks/{webhook_id}", "webhook.get", &[Server(Read)]).since(Version(3, 3)),
+    patch(Two, "webhooks/{webhook_id}", "webhook.update", &[Server(Manage)]).since(Version(3, 3)),
+    delete(Two, "webhooks/{webhook_id}", "webhook.delete", &[Server(Manage)]).since(Version(3, 3)),
     post(Two, "webhooks/{webhook_id}/test", "webhook.test", &[Server(Manage)])
         .with(Body::MaybeJson)
-        .since(V3),
+        .since(Version(3, 3)),
     // Jobs run code on the server's host.
-    post(Root, "ajax-api/3.0/jobs/", "job.create", &[Server(Manage)]).since(V3),
-    post(Root, "ajax-api/3.0/jobs/search", "job.search", &[Server(Read)]).since(V3),
-    get(Root, "ajax-api/3.0/jobs/{job_id}", "job.get", &[Server(Read)]).since(V3),
+    post(Root, "ajax-api/3.0/jobs/", "job.create", &[Server(Manage)]).since(Version(3, 5)),
+    post(Root, "ajax-api/3.0/jobs/search", "job.search", &[Server(Read)]).since(Version(3, 5)),
+    get(Root, "ajax-api/3.0/jobs/{job_id}", "job.get", &[Server(Read)]).since(Version(3, 5)),
     patch(
         Root,
         "ajax-api/3.0/jobs/cancel/{job_id}",
@@ -46,40 +50,40 @@ pub(super) const ROWS: &[Row] = &[
         &[Server(Manage)],
     )
     .with(Body::MaybeJson)
-    .since(LATER),
-    get(AjaxThree, "jobs/{job_id}", "job.get", &[Server(Read)]).since(LATER),
+    .since(Version(3, 9)),
+    get(AjaxThree, "jobs/{job_id}", "job.get", &[Server(Read)]).since(Version(3, 11)),
     patch(AjaxThree, "jobs/cancel/{job_id}", "job.cancel", &[Server(Manage)])
         .with(Body::MaybeJson)
-        .since(LATER),
+        .since(Version(3, 11)),
     post(AjaxThree, "demo/generate", "demo.generate", &[Server(Manage)])
         .with(Body::MaybeJson)
-        .since(LATER),
+        .since(Version(3, 10)),
     post(AjaxThree, "demo/delete", "demo.delete", &[Server(Manage)])
         .with(Body::MaybeJson)
-        .since(LATER),
-    get(Three, "workspaces", "workspace.list", &[Every(Workspaces, Read)]).since(LATER),
-    post(Three, "workspaces", "workspace.create", &[Server(Manage)]).since(LATER),
+        .since(Version(3, 10)),
+    get(Three, "workspaces", "workspace.list", &[Every(Workspaces, Read)]).since(Version(3, 10)),
+    post(Three, "workspaces", "workspace.create", &[Server(Manage)]).since(Version(3, 10)),
     get(
         Three,
         "workspaces/{workspace_name}",
         "workspace.get",
         &[Workspace(Read, P("workspace_name"))],
     )
-    .since(LATER),
+    .since(Version(3, 10)),
     patch(
         Three,
         "workspaces/{workspace_name}",
         "workspace.update",
         &[Server(Manage)],
     )
-    .since(LATER),
+    .since(Version(3, 10)),
     delete(
         Three,
         "workspaces/{workspace_name}",
         "workspace.delete",
         &[Server(Manage)],
     )
-    .since(LATER),
+    .since(Version(3, 10)),
     // A route with a slip in its path, that no handler stands behind.
     post(
         Root,
@@ -98,10 +102,10 @@ pub(super) const ROWS: &[Row] = &[
     // The assistant runs code on the server's host, for whom it takes for the machine's own user.
     get(AjaxThree, "assistant/config", "assistant.get_config", &[Server(Manage)])
         .reply(Reply::Assistant)
-        .since(LATER),
+        .since(Version(3, 9)),
     put(AjaxThree, "assistant/config", "assistant.set_config", &[Server(Manage)])
         .reply(Reply::Assistant)
-        .since(LATER),
+        .since(Version(3, 9)),
     post(
         AjaxThree,
         "assistant/message",
@@ -109,7 +113,7 @@ pub(super) const ROWS: &[Row] = &[
         &[Server(Manage)],
     )
     .reply(Reply::Assistant)
-    .since(LATER),
+    .since(Version(3, 9)),
     get(
         AjaxThree,
         "assistant/providers",
@@ -117,7 +121,7 @@ pub(super) const ROWS: &[Row] = &[
         &[Server(Manage)],
     )
     .reply(Reply::Assistant)
-    .since(LATER),
+    .since(Version(3, 15)),
     get(
         AjaxThree,
         "assistant/providers/{provider}/health",
@@ -125,7 +129,7 @@ pub(super) const ROWS: &[Row] = &[
         &[Server(Manage)],
     )
     .reply(Reply::Assistant)
-    .since(LATER),
+    .since(Version(3, 9)),
     get(
         AjaxThree,
         "assistant/providers/{provider}/models",
@@ -133,7 +137,7 @@ pub(super) const ROWS: &[Row] = &[
         &[Server(Manage)],
     )
     .reply(Reply::Assistant)
-    .since(LATER),
+    .since(Version(3, 13)),
     patch(
         AjaxThree,
         "assistant/sessions/{session_id}",
@@ -141,7 +145,7 @@ pub(super) const ROWS: &[Row] = &[
         &[Server(Manage)],
     )
     .reply(Reply::Assistant)
-    .since(LATER),
+    .since(Version(3, 9)),
     post(
         AjaxThree,
         "assistant/sessions/{session_id}/permission",
@@ -149,7 +153,7 @@ pub(super) const ROWS: &[Row] = &[
         &[Server(Manage)],
     )
     .reply(Reply::Assistant)
-    .since(LATER),
+    .since(Version(3, 15)),
     get(
         AjaxThree,
         "assistant/sessions/{session_id}/stream",
@@ -157,7 +161,7 @@ pub(super) const ROWS: &[Row] = &[
         &[Server(Manage)],
     )
     .reply(Reply::Assistant)
-    .since(LATER),
+    .since(Version(3, 9)),
     post(
         AjaxThree,
         "assistant/sessions/{session_id}/tool-result",
@@ -165,7 +169,7 @@ pub(super) const ROWS: &[Row] = &[
         &[Server(Manage)],
     )
     .reply(Reply::Assistant)
-    .since(LATER),
+    .since(Version(3, 16)),
     post(
         AjaxThree,
         "assistant/skills/install",
@@ -173,5 +177,5 @@ pub(super) const ROWS: &[Row] = &[
         &[Server(Manage)],
     )
     .reply(Reply::Assistant)
-    .since(LATER),
+    .since(Version(3, 9)),
 ];

@@ -5,7 +5,7 @@ use crate::domain::Permission::{Edit, Manage, Read};
 use super::At::{Body as B, Path as P, Query as Q};
 use super::Base::{AjaxThree, AjaxTwo, Root, Three, Two};
 use super::Need::{Experiment, MaybeExperiment, MaybeModel, Member, Of, OfExisting, Spans};
-use super::{Body, Child, LATER, List, Reply, Row, V3, delete, get, patch, post};
+use super::{Body, Child, List, Reply, Row, V3, V3_2, Version, delete, get, patch, post};
 
 const TRACE: Child = Child::Trace;
 const REQUEST_ID: super::At = P("request_id");
@@ -14,7 +14,7 @@ const TRACE_ID: super::At = P("trace_id");
 pub(super) const ROWS: &[Row] = &[
     get(Two, "traces", "trace.search", &[Member]).list(List::TracesV2),
     post(Two, "traces", "trace.start", &[Experiment(Edit, B("experiment_id"))]),
-    get(Two, "traces/{request_id}", "trace.get", &[Of(TRACE, Read, REQUEST_ID)]).until(V3),
+    get(Two, "traces/{request_id}", "trace.get", &[Of(TRACE, Read, REQUEST_ID)]).until(V3_2),
     patch(Two, "traces/{request_id}", "trace.end", &[Of(TRACE, Edit, REQUEST_ID)]),
     get(
         Two,
@@ -34,27 +34,39 @@ pub(super) const ROWS: &[Row] = &[
         "trace.delete_tag",
         &[Of(TRACE, Edit, REQUEST_ID)],
     ),
+    post(Two, "traces/search", "trace.search", &[Member])
+        .list(List::TracesV3)
+        .since(V3)
+        .until(V3_2),
+    get(
+        Two,
+        "traces/{trace_id}/assessments/{assessment_id}",
+        "assessment.get",
+        &[Of(TRACE, Read, TRACE_ID)],
+    )
+    .since(Version(3, 1))
+    .until(V3_2),
     post(
         Two,
         "traces/{trace_id}/assessments",
         "assessment.create",
         &[Of(TRACE, Edit, TRACE_ID)],
     )
-    .until(V3),
+    .until(V3_2),
     patch(
         Two,
         "traces/{trace_id}/assessments/{assessment_id}",
         "assessment.update",
         &[Of(TRACE, Edit, TRACE_ID)],
     )
-    .until(V3),
+    .until(V3_2),
     delete(
         Two,
         "traces/{trace_id}/assessments/{assessment_id}",
         "assessment.delete",
         &[Of(TRACE, Edit, TRACE_ID)],
     )
-    .until(V3),
+    .until(V3_2),
     post(
         Two,
         "traces/delete-traces",
@@ -67,7 +79,7 @@ pub(super) const ROWS: &[Row] = &[
         "trace.link_to_run",
         &[Of(Child::Run, Edit, B("run_id")), Of(TRACE, Read, B("trace_ids[]"))],
     )
-    .since(V3),
+    .since(Version(3, 3)),
     post(
         Two,
         "traces/link-prompts",
@@ -77,7 +89,7 @@ pub(super) const ROWS: &[Row] = &[
             MaybeModel(Read, B("prompt_versions[].name")),
         ],
     )
-    .since(LATER),
+    .since(Version(3, 7)),
     get(
         AjaxTwo,
         "get-trace-artifact",
@@ -90,7 +102,7 @@ pub(super) const ROWS: &[Row] = &[
         "trace.download_artifact",
         &[Of(TRACE, Read, Q("request_id"))],
     )
-    .since(LATER),
+    .since(Version(3, 9)),
     get(Two, "get-online-trace-details", "trace.get_online_details", &[Member])
         .reply(Reply::Refused)
         .since(V3),
@@ -109,11 +121,11 @@ pub(super) const ROWS: &[Row] = &[
             OfExisting(TRACE, Edit, B("trace.trace_info.trace_id")),
         ],
     )
-    .since(V3),
+    .since(Version(3, 2)),
     post(Three, "traces/search", "trace.search", &[Member])
         .list(List::TracesV3)
-        .since(V3),
-    get(Three, "traces/get", "trace.get", &[Of(TRACE, Read, Q("trace_id"))]).since(LATER),
+        .since(Version(3, 2)),
+    get(Three, "traces/get", "trace.get", &[Of(TRACE, Read, Q("trace_id"))]).since(Version(3, 7)),
     get(
         Three,
         "traces/batchGet",
@@ -123,7 +135,7 @@ pub(super) const ROWS: &[Row] = &[
             MaybeExperiment(Read, Q("experiment_ids[]")),
         ],
     )
-    .since(LATER),
+    .since(Version(3, 6)),
     post(
         Three,
         "traces/batchGetInfos",
@@ -133,78 +145,78 @@ pub(super) const ROWS: &[Row] = &[
             MaybeExperiment(Read, B("experiment_ids[]")),
         ],
     )
-    .since(LATER),
+    .since(Version(3, 11)),
     post(
         Three,
         "traces/delete-traces",
         "trace.delete",
         &[Experiment(Manage, B("experiment_id"))],
     )
-    .since(V3),
+    .since(Version(3, 3)),
     post(
         Three,
         "traces/calculate-filter-correlation",
         "trace.correlate",
         &[Experiment(Read, B("experiment_ids[]"))],
     )
-    .since(V3),
+    .since(Version(3, 4)),
     post(
         Three,
         "traces/metrics",
         "trace.query_metrics",
         &[Experiment(Read, B("experiment_ids[]"))],
     )
-    .since(LATER),
+    .since(Version(3, 9)),
     get(
         Three,
         "traces/{trace_id}",
         "trace.get_info",
         &[Of(TRACE, Read, TRACE_ID)],
     )
-    .since(V3),
+    .since(Version(3, 2)),
     patch(
         Three,
         "traces/{trace_id}/tags",
         "trace.set_tag",
         &[Of(TRACE, Edit, TRACE_ID)],
     )
-    .since(V3),
+    .since(Version(3, 3)),
     delete(
         Three,
         "traces/{trace_id}/tags",
         "trace.delete_tag",
         &[Of(TRACE, Edit, TRACE_ID)],
     )
-    .since(V3),
+    .since(Version(3, 3)),
     post(
         Three,
         "traces/{trace_id}/assessments",
         "assessment.create",
         &[Of(TRACE, Edit, TRACE_ID)],
     )
-    .since(V3),
+    .since(Version(3, 2)),
     get(
         Three,
         "traces/{trace_id}/assessments/{assessment_id}",
         "assessment.get",
         &[Of(TRACE, Read, TRACE_ID)],
     )
-    .since(V3),
+    .since(Version(3, 2)),
     patch(
         Three,
         "traces/{trace_id}/assessments/{assessment_id}",
         "assessment.update",
         &[Of(TRACE, Edit, TRACE_ID)],
     )
-    .since(V3),
+    .since(Version(3, 2)),
     delete(
         Three,
         "traces/{trace_id}/assessments/{assessment_id}",
         "assessment.delete",
         &[Of(TRACE, Edit, TRACE_ID)],
     )
-    .since(V3),
+    .since(Version(3, 2)),
     post(Root, "v1/traces", "trace.log_spans", &[Spans])
         .with(Body::Otlp)
-        .since(V3),
+        .since(Version(3, 4)),
 ];

@@ -5,7 +5,7 @@ use crate::domain::Permission::{Edit, Manage, Read};
 use super::At::{Body as B, Query as Q};
 use super::Base::{AjaxTwo, Two};
 use super::Need::{Experiment, ExperimentNamed, Location, MaybeOf, Member, NewExperiment, Of};
-use super::{Child, List, Row, V3, get, post};
+use super::{Child, List, Row, V3, Version, get, post};
 
 /// Both names of a run's id; equal where both are sent.
 const RUN: &str = "run_id|run_uuid";
@@ -61,7 +61,7 @@ pub(super) const ROWS: &[Row] = &[
         "experiment.delete_tag",
         &[Experiment(Edit, B("experiment_id"))],
     )
-    .since(V3),
+    .since(Version(3, 2)),
     post(
         AjaxTwo,
         "experiments/search-datasets",
