@@ -127,7 +127,7 @@ def main():
                 f'[[upstream]]\nname = "bench"\nurl = "http://127.0.0.1:{upstream}"\n[session]\nstore = "memory"\n'
                 '[[provider]]\nid = "local"\nkind = "local"\nusers_file = "users.toml"\n[telemetry]\nlog = "warn"\n'
                 '[[role]]\nname = "team"\ngroups = ["local:team"]\ngrants = [{ permission = "EDIT", experiments = ["bench*"] }]\n'
-                f'[audit]\nfile = "{folder}/audit.jsonl"\nreads = true\n'
+                f'[audit]\nfile = "{folder}/audit/mlgate.jsonl"\nreads = true\n'
             )
         gateway = start(0, MLGATE, "serve", "--config", f"{folder}/mlgate.toml")
         processes.append(gateway)
@@ -140,7 +140,7 @@ def main():
                 order = [("nginx", proxy, plain), ("mlgate", gateway, gate)]
                 for name, process, port in order if round_number % 2 == 0 else reversed(order):
                     runs[name].append(load(process, port, cookie))
-            with open(f"{folder}/audit.jsonl") as trail:
+            with open(f"{folder}/audit/mlgate.jsonl") as trail:
                 events = sum(1 for _ in trail)
             rss = re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{gateway.pid}/status").read()).group(1)
         finally:

@@ -333,7 +333,7 @@ async fn an_end_at_one_replica_is_an_end_at_the_other() {
 
     assert_eq!(
         one.sessions.revoke(&session.id).await.unwrap().unwrap().identity,
-        alice()
+        alice().into()
     );
     assert!(!one.knows(&cookie).await, "at once where it was asked for");
     until(FIVE_SECONDS, "the session ends at the other", || async {
@@ -393,7 +393,14 @@ async fn new_groups_at_one_replica_are_new_at_the_other() {
             .unwrap()
     );
     until(FIVE_SECONDS, "the groups are new at the other", || async {
-        two.sessions.find(cookie.expose()).await.unwrap().unwrap().identity == moved
+        two.sessions
+            .find(cookie.expose())
+            .await
+            .unwrap()
+            .unwrap()
+            .identity
+            .as_ref()
+            == &moved
     })
     .await;
     let again = two.sessions.claim_recheck(&session.id).await.unwrap().unwrap();

@@ -101,6 +101,9 @@ struct Plain(CompactFormatter);
 impl Formatter for Plain {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
+        if rest.bytes().all(|byte| byte < 0x7f) {
+            return writer.write_all(rest.as_bytes());
+        }
         while let Some(at) = rest.find(is_unsafe) {
             let (plain, from) = rest.split_at(at);
             writer.write_all(plain.as_bytes())?;

@@ -96,7 +96,8 @@ pub struct Record {
 }
 
 impl Actor {
-    pub fn of(caller: &Caller, roles: Vec<String>) -> Self {
+    /// `address` is the caller's, as text.
+    pub fn of(caller: &Caller, roles: Vec<String>, address: Option<String>) -> Self {
         let identity = &caller.identity;
         Self {
             provider: Some(identity.provider.clone()),
@@ -106,7 +107,7 @@ impl Actor {
             roles,
             via: Some(caller.via.as_str().to_owned()),
             session: caller.credential.clone(),
-            address: Some(caller.address.to_string()),
+            address,
         }
     }
 }

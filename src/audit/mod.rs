@@ -1,6 +1,7 @@
 //! What happened: one event for each act, chained so that a change to the past shows.
 
 mod chain;
+mod desk;
 mod event;
 mod files;
 mod verify;

@@ -16,13 +16,12 @@ use crate::config;
 use crate::domain::{Clock, Timestamp};
 
 use super::chain::{self, Link};
+use super::desk::Desk;
 use super::event::{Actor, Event, Outcome, Record, Why};
 use super::files;
 
-/// Events that wait for the writer; more callers wait in line.
-const QUEUE: usize = 4096;
-/// Events written at once.
-const BATCH: usize = 256;
+/// Threads whose events are written at once.
+const THREADS: usize = 64;
 /// How long until a trail that failed is tried again unasked.
 const PROBE: Duration = Duration::from_secs(1);
 
@@ -38,14 +37,15 @@ pub enum AuditError {
     Closed,
 }
 
-struct Waiting {
-    event: Event,
-    done: oneshot::Sender<Result<(), AuditError>>,
+/// Events of one thread, and where to tell how it went. It comes back when all of them are written, or none.
+pub(super) struct Batch {
+    pub(super) events: Vec<Event>,
+    pub(super) done: oneshot::Sender<Result<(), AuditError>>,
 }
 
 /// A trail that is open for writing.
 pub struct Audit {
-    queue: mpsc::Sender<Waiting>,
+    desk: Arc<Desk>,
     healthy: Arc<AtomicBool>,
     thread: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
@@ -60,7 +60,7 @@ impl Audit {
         let healthy = Arc::new(AtomicBool::new(true));
         let mut trail = Trail::open(config)?;
         let found = trail.found.take();
-        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (queue, batches) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -72,10 +72,10 @@ impl Audit {
         };
         let thread = std::thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || runtime.block_on(writer.run(waiting, found)))
+            .spawn(move || runtime.block_on(writer.run(batches, found)))
             .map_err(|error| AuditError::Write(error.to_string()))?;
         Ok(Self {
-            queue,
+            desk: Arc::new(Desk::new(queue)),
             healthy,
             thread: std::sync::Mutex::new(Some(thread)),
         })
@@ -86,12 +86,7 @@ impl Audit {
     /// # Errors
     /// When it could not be written; then no part of it is in the trail.
     pub async fn record(&self, event: Event) -> Result<(), AuditError> {
-        let (done, written) = oneshot::channel();
-        self.queue
-            .send(Waiting { event, done })
-            .await
-            .map_err(|_| AuditError::Closed)?;
-        written.await.map_err(|_| AuditError::Closed)?
+        self.desk.hand_in(event).await
     }
 
     /// False from a failed write to the next one that succeeds; the writer tries by itself every second.
@@ -99,15 +94,10 @@ impl Audit {
         self.healthy.load(Ordering::Acquire)
     }
 
-    /// Events that wait to be written.
-    pub fn lag(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
-    }
-
     /// Writes what waits and ends the writer; call it last. Blocks until it is done.
     pub fn close(self) {
-        let Self { queue, thread, .. } = self;
-        drop(queue);
+        let Self { desk, thread, .. } = self;
+        drop(desk);
         let thread = thread.lock().map(|mut thread| thread.take()).ok().flatten();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the audit writer ended badly");
@@ -122,14 +112,14 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>, found: Option<(&'static str, String)>) {
+    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Batch>, found: Option<(&'static str, String)>) {
         if let Some((action, text)) = found {
             tracing::warn!(action, text, "the audit trail was not whole");
             self.note(action, text);
         }
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batches = Vec::new();
         loop {
-            let taken = match tokio::time::timeout(PROBE, waiting.recv_many(&mut batch, BATCH)).await {
+            let taken = match tokio::time::timeout(PROBE, queue.recv_many(&mut batches, THREADS)).await {
                 Ok(taken) => taken,
                 Err(_) if self.healthy.load(Ordering::Acquire) => continue,
                 Err(_) => {
@@ -140,16 +130,9 @@ impl Writer {
             if taken == 0 {
                 return;
             }
-            // Whoever is about to send does so first: one write for many costs each of them little.
-            std::thread::yield_now();
-            while batch.len() < BATCH
-                && let Ok(more) = waiting.try_recv()
-            {
-                batch.push(more);
-            }
-            let result = self.write(batch.iter().map(|waiting| &waiting.event));
-            for Waiting { done, .. } in batch.drain(..) {
-                // A caller that left does not wait for its answer.
+            let result = self.write(batches.iter().flat_map(|batch| &batch.events));
+            for Batch { done, .. } in batches.drain(..) {
+                // A thread that ended does not wait for its answer.
                 let _ = done.send(result.clone());
             }
         }

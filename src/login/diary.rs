@@ -56,11 +56,12 @@ impl Diary {
 /// Whoever holds a session, as the actor of an event.
 pub(super) fn actor_of(session: &Session, visitor: Visitor<'_>) -> Actor {
     let caller = Caller {
-        identity: Arc::new(session.identity.clone()),
+        identity: session.identity.clone(),
         via: Via::Session,
         credential: Some(session.id.clone()),
         scope: Scope::default(),
         address: visitor.address,
     };
-    Actor::of(&caller, Vec::new())
+    let address = caller.address.to_string();
+    Actor::of(&caller, Vec::new(), Some(address))
 }

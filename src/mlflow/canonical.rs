@@ -48,10 +48,10 @@ pub fn target(path: &str, query: Option<&str>) -> Result<Target, MlflowError> {
     let rest = path
         .strip_prefix('/')
         .ok_or_else(|| malformed("The path must start with a slash."))?;
-    let mut segments = Vec::new();
-    let raw: Vec<&str> = rest.split('/').collect();
-    for (index, part) in raw.iter().enumerate() {
-        if part.is_empty() && index + 1 < raw.len() {
+    let mut segments = Vec::with_capacity(8);
+    let mut parts = rest.split('/').peekable();
+    while let Some(part) = parts.next() {
+        if part.is_empty() && parts.peek().is_some() {
             return Err(malformed("The path has an empty segment."));
         }
         segments.push(segment(part)?);
@@ -62,7 +62,10 @@ pub fn target(path: &str, query: Option<&str>) -> Result<Target, MlflowError> {
 }
 
 fn spell(segments: &[String], query: &[(String, String)]) -> String {
-    let mut text = String::new();
+    let parts = segments
+        .iter()
+        .chain(query.iter().flat_map(|(name, value)| [name, value]));
+    let mut text = String::with_capacity(parts.map(|part| part.len() + 1).sum());
     for segment in segments {
         text.push('/');
         encode(segment, is_plain_in_path, &mut text);
@@ -77,6 +80,9 @@ fn spell(segments: &[String], query: &[(String, String)]) -> String {
 }
 
 fn encode(text: &str, plain: fn(u8) -> bool, out: &mut String) {
+    if text.bytes().all(plain) {
+        return out.push_str(text);
+    }
     for byte in text.bytes() {
         if plain(byte) {
             out.push(char::from(byte));
@@ -119,12 +125,17 @@ fn segment(raw: &str) -> Result<String, MlflowError> {
 
 /// Whether decoding once more would change a text: MLflow decodes some paths until they stop changing.
 pub fn hides_escape(text: &str) -> bool {
-    text.as_bytes()
-        .windows(3)
-        .any(|three| three[0] == b'%' && three[1].is_ascii_hexdigit() && three[2].is_ascii_hexdigit())
+    text.contains('%')
+        && text
+            .as_bytes()
+            .windows(3)
+            .any(|three| three[0] == b'%' && three[1].is_ascii_hexdigit() && three[2].is_ascii_hexdigit())
 }
 
 fn decode(raw: &str, mut allowed: impl FnMut(u8, bool) -> bool) -> Result<String, MlflowError> {
+    if raw.bytes().all(is_plain_in_path) && raw.bytes().all(|byte| allowed(byte, false)) {
+        return Ok(raw.to_owned());
+    }
     let mut bytes = Vec::with_capacity(raw.len());
     let mut rest = raw.as_bytes();
     while let [byte, after @ ..] = rest {
@@ -169,7 +180,8 @@ fn pairs(raw: &str) -> Result<Vec<(String, String)>, MlflowError> {
         if name.is_empty() || !name.bytes().all(plain) {
             return Err(malformed("The query has a name that is not plain."));
         }
-        let value = decode(&value.replace('+', "%20"), |byte, escaped| {
+        let spaced = value.contains('+').then(|| value.replace('+', "%20"));
+        let value = decode(spaced.as_deref().unwrap_or(value), |byte, escaped| {
             escaped || is_plain_in_path(byte) || b"/?;[]\"<>{}|^`".contains(&byte)
         })?;
         found.push((name.to_owned(), value));

@@ -124,8 +124,10 @@ pub(super) async fn accesses(
         }
     }
     all.extend(Box::pin(resolver.trace_storage()).await?);
-    let mut seen = std::collections::HashSet::new();
-    all.retain(|access| seen.insert(access.clone()));
+    if all.len() > 1 {
+        let mut seen = std::collections::HashSet::new();
+        all.retain(|access| seen.insert(access.clone()));
+    }
     Ok((all, plan))
 }
 

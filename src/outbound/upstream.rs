@@ -120,36 +120,59 @@ impl UpstreamClient {
     /// # Errors
     /// `Timeout` when nothing moves for `response_timeout` before the answer's head; a stream has no limit of its own.
     pub async fn send(&self, request: Request<LocalBody>) -> Result<Response<LocalBody>, UpstreamError> {
-        let (mut parts, body) = request.into_parts();
-        self.address(&mut parts)?;
-        let upload = Rc::new(Upload::default());
-        // A request that may be sent twice (nothing in it was used up and a second one changes nothing) outlives a
-        // pooled connection that dies under it.
-        let spare = (parts.method.is_safe() && body.is_end_stream()).then(|| parts.clone());
-        let body: LocalBody = Box::pin(Watched::new(body, upload.clone()));
-        let mut request = Request::from_parts(parts, body);
+        match self.send_pooled(request).await? {
+            Pooled::Answered(answer) => Ok(answer),
+            Pooled::Unsent(request) => self.send_anew(request).await,
+            Pooled::Died(error) => Err(error),
+        }
+    }
+
+    /// Like `send`, for a request that changes nothing and has no body: it is made and sent a second time when a pooled
+    /// connection dies under it.
+    ///
+    /// # Errors
+    /// Like `send`.
+    pub async fn send_safely(
+        &self,
+        make: impl Fn() -> Request<LocalBody>,
+    ) -> Result<Response<LocalBody>, UpstreamError> {
+        match self.send_pooled(make()).await? {
+            Pooled::Answered(answer) => Ok(answer),
+            Pooled::Unsent(request) => self.send_anew(request).await,
+            Pooled::Died(_) => self.send_anew(self.addressed(make())?).await,
+        }
+    }
+
+    async fn send_pooled(&self, request: Request<LocalBody>) -> Result<Pooled, UpstreamError> {
+        let (mut request, upload) = self.addressed(request)?;
         while let Some(mut line) = self.idle_line() {
             match self.exchange(&mut line, request, &upload).await {
-                Ok(answer) => return Ok(attach(answer, line, upload)),
+                Ok(answer) => return Ok(Pooled::Answered(attach(answer, line, upload))),
                 Err(Failed { unsent: Some(back), .. }) => request = *back,
                 Err(Failed {
-                    error: UpstreamError::Broken(_),
+                    error: error @ UpstreamError::Broken(_),
                     ..
-                }) if spare.is_some() => {
-                    let Some(parts) = spare else {
-                        return Err(UpstreamError::Timeout);
-                    };
-                    request = Request::from_parts(parts, Box::pin(Watched::new(empty(), upload.clone())));
-                    break;
-                }
+                }) => return Ok(Pooled::Died(error)),
                 Err(Failed { error, .. }) => return Err(error),
             }
         }
+        Ok(Pooled::Unsent((request, upload)))
+    }
+
+    async fn send_anew(&self, (request, upload): Addressed) -> Result<Response<LocalBody>, UpstreamError> {
         let mut line = self.connect().await?;
         match self.exchange(&mut line, request, &upload).await {
             Ok(answer) => Ok(attach(answer, line, upload)),
             Err(failed) => Err(failed.error),
         }
+    }
+
+    fn addressed(&self, request: Request<LocalBody>) -> Result<Addressed, UpstreamError> {
+        let (mut parts, body) = request.into_parts();
+        self.address(&mut parts)?;
+        let upload = Rc::new(Upload::default());
+        let body: LocalBody = Box::pin(Watched::new(body, upload.clone()));
+        Ok((Request::from_parts(parts, body), upload))
     }
 
     /// A small question of the gateway's own (look-ups, version, lists): the whole answer, at most `limit` bytes. A body is sent as JSON.
@@ -164,23 +187,31 @@ impl UpstreamClient {
         limit: usize,
     ) -> Result<(StatusCode, Bytes), UpstreamError> {
         let uri = Uri::try_from(target).map_err(|_| UpstreamError::Broken("a target that is no path".into()))?;
-        let mut request = Request::new(empty());
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        request
-            .headers_mut()
-            .insert(ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(body) = body {
+        let is_safe = method.is_safe() && body.is_none();
+        let make = || {
+            let mut request = Request::new(empty());
+            *request.method_mut() = method.clone();
+            *request.uri_mut() = uri.clone();
             request
                 .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                .insert(ACCEPT, HeaderValue::from_static("application/json"));
+            if let Some(body) = &body {
+                request
+                    .headers_mut()
+                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                request
+                    .headers_mut()
+                    .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+                *request.body_mut() = full(body.clone());
+            }
             request
-                .headers_mut()
-                .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-            *request.body_mut() = full(body);
-        }
+        };
         let whole = async {
-            let answer = self.send(request).await?;
+            let answer = if is_safe {
+                self.send_safely(make).await?
+            } else {
+                self.send(make()).await?
+            };
             let status = answer.status();
             Ok((status, collect(answer.into_body(), limit).await?))
         };
@@ -351,6 +382,18 @@ impl Line {
         });
         drop(late);
     }
+}
+
+/// A request on its way out, and how far its body is.
+type Addressed = (Request<LocalBody>, Rc<Upload>);
+
+/// What became of a request on the connections that were there already.
+enum Pooled {
+    Answered(Response<LocalBody>),
+    /// None of them took it.
+    Unsent(Addressed),
+    /// One died under it.
+    Died(UpstreamError),
 }
 
 struct Failed {

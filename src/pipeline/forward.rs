@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -24,6 +24,9 @@ use super::{Gate, Halted, Stopped, Upstream};
 
 /// What the pipeline gives to the web.
 pub type Response = actix_web::HttpResponse;
+
+/// An answer up to this is taken whole and sent in one piece, after its event. Bytes.
+const SMALL: u64 = 64 * 1024;
 
 /// `server-info` is a few hundred bytes; what is larger is something else.
 const SERVER_INFO_LIMIT: usize = 1 << 20;
@@ -102,19 +105,25 @@ impl Gate {
         outgoing: &Outgoing,
         incoming: &mut Incoming,
     ) -> Result<http::Response<LocalBody>, Stopped> {
-        let to_vendors = goes_to_vendors(&outgoing.target);
-        let foreign_authorization = to_vendors && incoming.all(GATEWAY_HEADER).next().is_some();
-        let mut headers = headers::for_upstream(
-            incoming.all("connection"),
-            incoming.pairs(),
-            to_vendors,
-            foreign_authorization,
-        );
-        if !to_vendors {
-            self.introduce(upstream, permit.caller(), permit.roles(), incoming, &mut headers);
+        let uri = http::Uri::try_from(outgoing.target.as_str())
+            .map_err(|_| Stopped::Malformed("The path is not one that can be sent on.".to_owned()))?;
+        let make = |body: LocalBody, headers: http::HeaderMap| {
+            let mut request = http::Request::new(body);
+            *request.method_mut() = outgoing.method.clone();
+            *request.uri_mut() = uri.clone();
+            *request.headers_mut() = headers;
+            request
+        };
+        if matches!(outgoing.body, OutgoingBody::Empty) && outgoing.method.is_safe() {
+            let headers = || self.headers(upstream, permit, &outgoing.target, incoming);
+            return Ok(upstream.client.send_safely(|| make(body::empty(), headers())).await?);
         }
+        let mut headers = self.headers(upstream, permit, &outgoing.target, incoming);
         let body = match &outgoing.body {
-            OutgoingBody::Empty => body::empty(),
+            OutgoingBody::Empty => {
+                headers.insert(CONTENT_LENGTH, 0.into());
+                body::empty()
+            }
             OutgoingBody::Bytes(bytes) => {
                 headers.insert(CONTENT_LENGTH, bytes.len().into());
                 body::full(bytes.clone())
@@ -126,15 +135,28 @@ impl Gate {
                 Box::pin(incoming.take_body())
             }
         };
-        if matches!(outgoing.body, OutgoingBody::Empty) && incoming.changes_something() {
-            headers.insert(CONTENT_LENGTH, 0.into());
+        Ok(upstream.client.send(make(body, headers)).await?)
+    }
+
+    fn headers(
+        &self,
+        upstream: &Upstream,
+        permit: &Permit<mlflow::Request>,
+        target: &str,
+        incoming: &Incoming,
+    ) -> http::HeaderMap {
+        let to_vendors = goes_to_vendors(target);
+        let foreign_authorization = to_vendors && incoming.all(GATEWAY_HEADER).next().is_some();
+        let mut headers = headers::for_upstream(
+            incoming.all("connection"),
+            incoming.pairs(),
+            to_vendors,
+            foreign_authorization,
+        );
+        if !to_vendors {
+            self.introduce(upstream, permit.caller(), permit.roles(), incoming, &mut headers);
         }
-        let mut request = http::Request::new(body);
-        *request.method_mut() = outgoing.method.clone();
-        *request.uri_mut() = http::Uri::try_from(outgoing.target.as_str())
-            .map_err(|_| Stopped::Malformed("The path is not one that can be sent on.".to_owned()))?;
-        *request.headers_mut() = headers;
-        Ok(upstream.client.send(request).await?)
+        headers
     }
 
     /// Says who is asking, from where and through what. Every identity header is set each time, empty when unknown.
@@ -146,17 +168,15 @@ impl Gate {
         incoming: &Incoming,
         headers: &mut http::HeaderMap,
     ) {
-        let mut set = |name: &'static str, value: String| {
-            if let Ok(value) = http::HeaderValue::try_from(value) {
-                headers.insert(name, value);
+        let mut set = |name: &'static str, value: &str| {
+            if let Ok(value) = http::HeaderValue::from_str(value) {
+                headers.insert(http::HeaderName::from_static(name), value);
             }
         };
-        set("x-forwarded-for", incoming.address.to_string());
-        set("x-request-id", incoming.id.as_str().to_owned());
-        set(
-            "traceparent",
-            incoming.id.traceparent(incoming.all("traceparent").next()),
-        );
+        set("x-forwarded-for", &incoming.address_text);
+        set("x-request-id", incoming.id.as_str());
+        let traceparent = incoming.id.traceparent(incoming.all("traceparent").next());
+        set("traceparent", &traceparent);
         set("x-forwarded-host", self.site.authority(upstream, incoming.host()));
         headers.insert("x-forwarded-proto", self.site.scheme.clone());
         upstream
@@ -194,21 +214,33 @@ impl Gate {
         record.status = parts.status.as_u16();
         let body = if bodiless || size == BodySize::Sized(0) {
             closed(record, reason).await?;
-            Flow {
+            BoxBody::new(Flow {
                 size,
                 state: State::Done,
-            }
+            })
+        } else if length.is_some_and(|length| length <= SMALL) {
+            let whole = match body::collect(body, SMALL as usize).await {
+                Ok(whole) => whole,
+                Err(error) => {
+                    return Err(Halted {
+                        stopped: error.into(),
+                        record,
+                    });
+                }
+            };
+            record.bytes_out = whole.len() as u64;
+            closed(record, reason).await?;
+            BoxBody::new(whole)
         } else {
-            let left = length;
-            Flow {
+            BoxBody::new(Flow {
                 size,
                 state: State::Flowing {
                     body,
-                    left,
+                    left: length,
                     record: Some(record),
                     reason,
                 },
-            }
+            })
         };
         let mut response = actix_web::HttpResponse::with_body(status, body);
         for (name, value) in headers::for_client(&parts.headers, &rewrite) {
@@ -218,7 +250,7 @@ impl Gate {
             copy(response.headers_mut(), name.as_str(), &value);
         }
         copy(response.headers_mut(), "x-request-id", incoming.id.as_str().as_bytes());
-        Ok(response.map_into_boxed_body())
+        Ok(response)
     }
 }
 

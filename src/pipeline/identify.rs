@@ -1,11 +1,9 @@
 //! Who is asking: by session cookie, bearer token, or a token as the password of Basic.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::domain::{Caller, Identity, Scope, Timestamp, Via};
+use crate::domain::{Caller, Scope, Timestamp, Via};
 use crate::mlflow::Source;
 use crate::sessions::SessionError;
 use crate::tokens::{TokenError, Tokens};
@@ -23,13 +21,21 @@ pub(super) fn goes_to_vendors(path: &str) -> bool {
 
 impl Gate {
     /// `None` for nobody. A credential that is shown is the one that counts: where it is bad, no other is tried.
-    pub(super) async fn identify(&self, incoming: &Incoming, is_public: bool) -> Result<Option<Caller>, Stopped> {
+    pub(super) async fn identify(
+        &self,
+        incoming: &Incoming,
+        is_public: impl FnOnce() -> bool,
+    ) -> Result<Option<Caller>, Stopped> {
         if let Some(value) = shown(incoming)? {
             return self.by_header(incoming, value).await.map(Some);
         }
-        if is_public {
-            return Ok(None);
+        match self.by_cookie(incoming).await {
+            Err(_) if is_public() => Ok(None),
+            found => found.map(Some),
         }
+    }
+
+    async fn by_cookie(&self, incoming: &Incoming) -> Result<Caller, Stopped> {
         let Some(cookie) = self.cookies.session(incoming.all("cookie")).one() else {
             return Err(Stopped::NotSignedIn);
         };
@@ -44,13 +50,13 @@ impl Gate {
             session = find().await?.ok_or(Stopped::NotSignedIn)?;
             self.must_be_young_enough(session.checked)?;
         }
-        Ok(Some(Caller {
-            identity: Arc::new(session.identity.clone()),
+        Ok(Caller {
+            identity: session.identity.clone(),
             via: Via::Session,
             credential: Some(session.id.clone()),
             scope: Scope::default(),
             address: incoming.address,
-        }))
+        })
     }
 
     async fn by_header(&self, incoming: &Incoming, value: &[u8]) -> Result<Caller, Stopped> {
@@ -67,7 +73,7 @@ impl Gate {
         if self.rechecks.token(&token).await {
             token = find().await?;
         }
-        let identity: Arc<Identity> = Arc::new(token.identity.clone());
+        let identity = token.identity.clone();
         Ok(Caller {
             identity,
             via,

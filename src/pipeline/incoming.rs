@@ -64,6 +64,8 @@ pub struct Incoming {
     base: usize,
     json_body: usize,
     pub(super) address: IpAddr,
+    /// The address as it is written in the trail and towards MLflow.
+    pub(super) address_text: String,
     pub(super) id: RequestId,
     pub(super) sender: Rc<Sender>,
 }
@@ -89,6 +91,7 @@ impl Incoming {
             request,
             payload: Some(payload),
             address: seen.address,
+            address_text: seen.address.to_string(),
             id: seen.id,
             sender: Rc::default(),
         }

@@ -127,7 +127,7 @@ impl Gate {
         let upstream = self.admit(incoming)?;
         record.asked_of(&upstream.name);
         // Before anything is read or looked up: a stranger costs nobody anything.
-        let is_public = upstream.mlflow.is_public(incoming.method(), incoming.path());
+        let is_public = || upstream.mlflow.is_public(incoming.method(), incoming.path());
         let caller = self.identify(incoming, is_public).await?;
         if let Some(caller) = &caller {
             record.asked_by(caller, &self.policy.roles_of(&caller.identity, &upstream.name));

@@ -56,7 +56,7 @@ impl Trail {
             id: hex::encode(id),
             request_id: Some(incoming.id.as_str().to_owned()),
             actor: Actor {
-                address: Some(incoming.address.to_string()),
+                address: Some(incoming.address_text.clone()),
                 ..Actor::default()
             },
             action: "request.refused".to_owned(),
@@ -108,7 +108,8 @@ impl Record {
 
     pub(super) fn asked_by(&mut self, caller: &Caller, roles: &Roles) {
         if let Some(event) = &mut self.event {
-            event.actor = Actor::of(caller, roles.names());
+            let address = event.actor.address.take();
+            event.actor = Actor::of(caller, roles.names(), address);
         }
     }
 

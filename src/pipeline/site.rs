@@ -35,14 +35,14 @@ impl Site {
     }
 
     /// The host that MLflow is told: the one asked for, where the configuration names it, else `public_url`'s.
-    pub(super) fn authority(&self, upstream: &Upstream, asked: Option<&str>) -> String {
+    pub(super) fn authority<'a>(&'a self, upstream: &Upstream, asked: Option<&'a str>) -> &'a str {
         let named = asked.filter(|host| {
             upstream
                 .section
                 .hosts
                 .contains(&without_port(host).to_ascii_lowercase())
         });
-        named.unwrap_or(&self.authority).to_owned()
+        named.unwrap_or(&self.authority)
     }
 
     /// What no honest client gets wrong.

@@ -36,7 +36,7 @@ type Result<T> = std::result::Result<T, SessionError>;
 pub struct Session {
     /// Public id (32 hex digits), for lists, the trail and revoking. Reveals nothing of the cookie.
     pub id: String,
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     pub created: Timestamp,
     /// Written at most once a minute (or an eighth of the idle time-out).
     pub last_seen: Timestamp,
@@ -113,7 +113,7 @@ impl Sessions {
     /// When the store is away: then there is no session.
     pub async fn open(
         &self,
-        identity: Identity,
+        identity: impl Into<Arc<Identity>>,
         address: IpAddr,
         provider_state: Option<String>,
     ) -> Result<(Secret, Arc<Session>)> {
@@ -122,7 +122,7 @@ impl Sessions {
         let now = self.clock.now();
         let session = Session {
             id: id.to_string(),
-            identity,
+            identity: identity.into(),
             created: now,
             last_seen: now,
             expires: now.plus(self.settings.absolute_timeout),
@@ -258,7 +258,7 @@ impl Sessions {
             .update(id, |was| {
                 let provider_state = provider_state.clone();
                 let session = Session {
-                    identity: identity.clone(),
+                    identity: Arc::new(identity.clone()),
                     provider_state,
                     checked: now,
                     ..was

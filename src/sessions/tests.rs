@@ -219,7 +219,7 @@ fn a_session_prints_no_token_of_the_provider() {
     let now = Timestamp::from_seconds(0);
     let session = Session {
         id: "00".into(),
-        identity: identity("alice"),
+        identity: identity("alice").into(),
         created: now,
         last_seen: now,
         expires: now,

@@ -44,8 +44,8 @@ impl RequestId {
     pub fn traceparent(&self, given: Option<&[u8]>) -> String {
         let span = hex::encode(self.span);
         match given.and_then(trace_of) {
-            Some((trace, flags)) => format!("00-{trace}-{span}-{flags}"),
-            None => format!("00-{}-{span}-01", hex::encode(self.trace)),
+            Some((trace, flags)) => ["00-", trace, "-", &span, "-", flags].concat(),
+            None => ["00-", &hex::encode(self.trace), "-", &span, "-01"].concat(),
         }
     }
 }

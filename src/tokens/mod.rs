@@ -39,7 +39,7 @@ pub struct Token {
     /// Public id (32 hex digits); reveals nothing of the token.
     pub id: String,
     pub name: String,
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     pub read_only: bool,
     pub created: Timestamp,
     pub expires: Timestamp,
@@ -96,7 +96,7 @@ impl Tokens {
     /// `Unavailable` when the store is away: then there is no token.
     pub async fn create(
         &self,
-        identity: Identity,
+        identity: impl Into<Arc<Identity>>,
         name: &str,
         lifetime: Duration,
         read_only: bool,
@@ -118,7 +118,7 @@ impl Tokens {
         let token = Token {
             id: id.to_string(),
             name: name.to_owned(),
-            identity,
+            identity: identity.into(),
             read_only,
             created: now,
             expires: now.plus(lifetime),
@@ -223,7 +223,7 @@ impl Tokens {
                 let left = was.expires.since(now);
                 (
                     Token {
-                        identity: identity.clone(),
+                        identity: Arc::new(identity.clone()),
                         checked: now,
                         ..was
                     },

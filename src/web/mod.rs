@@ -18,6 +18,7 @@ mod proxy;
 #[cfg(test)]
 mod tests;
 
+use actix_web::guard::fn_guard;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, http::header::LOCATION};
 
@@ -42,11 +43,24 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             let home = format!("{base}/");
             site = site.route("", web::get().to(move || std::future::ready(moved(&home))));
         }
+        let ours = base.clone();
         config
+            // First, and past the patterns of our own pages: nearly every request is one for MLflow.
+            .service(
+                web::scope("")
+                    .guard(fn_guard(move |request| !may_be_ours(&ours, request.head().uri.path())))
+                    .default_service(web::to(proxy::pass)),
+            )
             .service(site.default_service(web::to(proxy::pass)))
             // Beside `base` is nothing, and the pipeline says so.
             .default_service(web::to(proxy::pass));
     }
+}
+
+/// Whether one of our own pages could be meant; the routes decide.
+fn may_be_ours(base: &str, path: &str) -> bool {
+    path.strip_prefix(base)
+        .is_none_or(|path| path.is_empty() || path.starts_with("/auth") || path.starts_with("/.well-known/"))
 }
 
 fn moved(home: &str) -> HttpResponse {

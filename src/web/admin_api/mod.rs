@@ -209,8 +209,8 @@ impl From<Session> for SessionLine {
     fn from(session: Session) -> Self {
         Self {
             id: session.id,
-            user: session.identity.user,
-            provider: session.identity.provider,
+            user: session.identity.user.clone(),
+            provider: session.identity.provider.clone(),
             created: session.created.rfc3339(),
             expires: session.expires.rfc3339(),
             last_seen: session.last_seen.rfc3339(),
@@ -236,8 +236,8 @@ impl From<Token> for TokenLine {
     fn from(token: Token) -> Self {
         Self {
             id: token.id,
-            user: token.identity.user,
-            provider: token.identity.provider,
+            user: token.identity.user.clone(),
+            provider: token.identity.provider.clone(),
             created: token.created.rfc3339(),
             expires: token.expires.rfc3339(),
             name: token.name,
