@@ -24,7 +24,7 @@ const FLOORS: [(&str, u8); 16] = [
 ];
 
 /// A word, why it has owners, and the files or folders below `src` that may say it.
-const OWNED: [(&str, &str, &[&str]); 9] = [
+const OWNED: [(&str, &str, &[&str]); 10] = [
     (
         "actix",
         "the framework stays at the edge",
@@ -48,6 +48,11 @@ const OWNED: [(&str, &str, &[&str]); 9] = [
         "openidconnect::",
         "one provider speaks OpenID Connect",
         &["providers/oidc/", "outbound/provider.rs"],
+    ),
+    (
+        "ldap3::",
+        "one provider speaks LDAP",
+        &["providers/ldap/", "config/ldap.rs"],
     ),
     ("rusqlite", "nobody opens MLflow's database", &[]),
 ];

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real parts that the tests and the demo run against, below target/parts. Quick when all is there.
-# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx browser mlflow-3.18 mlflow-2.22 node keycloak cargo-deny
+# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx browser mlflow-3.18 mlflow-2.22 node keycloak slapd samba cargo-deny
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts="$PWD/target/parts"
@@ -40,6 +40,10 @@ fresh_venv() { rm -rf "${parts:?}/$1"; uv venv -q "$parts/$1"; }
 
 part_redis() { debian redis-server; }
 part_nginx() { debian nginx-light wrk; }
+part_slapd() { debian slapd ldap-utils; }
+part_samba() {
+  debian samba samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules python3-samba ldb-tools
+}
 part_browser() { debian chromium-headless-shell fonts-dejavu-core; part_node; }
 
 part_mlflow-3.18() {

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::config::{self, Config, Problem, ProviderKind, StoreKind};
 use crate::domain::{SystemClock, SystemRandom};
 use crate::outbound::UpstreamClient;
-use crate::providers::{Oidc, RedirectProvider};
+use crate::providers::{Ldap, Oidc, RedirectProvider};
 use crate::store::{RedisStore, Store};
 
 use super::Exit;
@@ -23,7 +23,7 @@ const LONGEST_VERSION: usize = 64 * 1024;
 pub(super) struct Check {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Also try Redis, MLflow and the providers' discovery
+    /// Also try Redis, MLflow, the issuers' discovery and the directories
     #[arg(long)]
     connect: bool,
     /// `{"ok", "problems": [{"key", "line", "file", "text"}]}` instead of lines
@@ -73,10 +73,16 @@ fn connect(config: &Config) -> io::Result<Vec<Problem>> {
             }
         }
         for (index, provider) in config.providers.iter().enumerate() {
-            if let ProviderKind::Oidc(oidc) = &provider.kind
-                && let Err(text) = ask_issuer(&provider.id, oidc).await
-            {
-                problems.push(Problem::new(format!("provider[{index}].issuer"), None, text));
+            let wrong = match &provider.kind {
+                ProviderKind::Local(_) => Vec::new(),
+                ProviderKind::Oidc(oidc) => {
+                    let answer = ask_issuer(&provider.id, oidc).await;
+                    answer.err().map(|text| ("issuer", text)).into_iter().collect()
+                }
+                ProviderKind::Ldap(ldap) => ask_directory(&provider.id, ldap).await,
+            };
+            for (key, text) in wrong {
+                problems.push(Problem::new(format!("provider[{index}].{key}"), None, text));
             }
         }
         if let StoreKind::Redis { url, ca_file } = &config.session.store {
@@ -114,6 +120,14 @@ async fn ask_issuer(id: &str, oidc: &config::OidcProvider) -> Result<(), String>
         .await
         .map(drop)
         .map_err(|error| error.to_string())
+}
+
+/// Each key that does not hold, with what the directory has to say to it.
+async fn ask_directory(id: &str, ldap: &config::LdapProvider) -> Vec<(&'static str, String)> {
+    match Ldap::new(id, ldap.clone(), Arc::new(SystemClock)) {
+        Ok(provider) => provider.probe().await.err().unwrap_or_default(),
+        Err(text) => vec![("ca_file", text)],
+    }
 }
 
 #[cfg(test)]

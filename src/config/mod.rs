@@ -11,6 +11,7 @@ use crate::domain::{Random, SystemRandom};
 mod audit;
 mod check;
 mod files;
+mod ldap;
 mod limits;
 mod listen;
 mod network;
@@ -29,6 +30,7 @@ mod value;
 
 pub use audit::{Audit, OnAuditFailure};
 pub use check::Check;
+pub use ldap::{LdapProvider, LdapSchema, LdapUrl, NestedGroups};
 pub use limits::{Limits, Rate};
 pub use listen::{Listen, ListenTls};
 pub use network::Network;

@@ -7,10 +7,11 @@ use url::Url;
 
 use crate::domain::Secret;
 
+use super::ldap::LdapProvider;
 use super::node::Node;
 use super::reader::Section;
 use super::users::{self, LocalUser};
-use super::{files, value};
+use super::{files, ldap, value};
 
 #[derive(Clone, Debug)]
 pub struct Provider {
@@ -24,6 +25,7 @@ pub struct Provider {
 pub enum ProviderKind {
     Local(LocalProvider),
     Oidc(Box<OidcProvider>),
+    Ldap(Box<LdapProvider>),
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +59,7 @@ pub(super) fn read_all(root: &Section<'_>) -> (Vec<Provider>, BTreeSet<String>) 
     if sections.is_empty() {
         root.problem(
             "provider",
-            "is missing: add a [[provider]] (kind = \"local\" or \"oidc\"), or nobody can sign in",
+            "is missing: add a [[provider]] (kind = \"local\", \"oidc\" or \"ldap\"), or nobody can sign in",
         );
     }
     let mut ids = BTreeSet::new();
@@ -72,6 +74,7 @@ pub(super) fn read_all(root: &Section<'_>) -> (Vec<Provider>, BTreeSet<String>) 
 enum Written {
     Local,
     Oidc,
+    Ldap,
     Later,
 }
 
@@ -87,22 +90,23 @@ fn read(section: Section<'_>, ids: &mut BTreeSet<String>) -> Option<Provider> {
     }
     let label = section.value("label", value::text);
     if section.node("kind").is_none() {
-        section.problem("kind", "is missing: \"local\" or \"oidc\"");
+        section.problem("kind", "is missing: \"local\", \"oidc\" or \"ldap\"");
         return None;
     }
     let kinds = [
         ("local", Written::Local),
         ("oidc", Written::Oidc),
-        ("ldap", Written::Later),
+        ("ldap", Written::Ldap),
         ("saml", Written::Later),
     ];
     let kind = match section.choice("kind", &kinds)? {
         Written::Local => read_local(&section).map(ProviderKind::Local),
         Written::Oidc => read_oidc(&section).map(|oidc| ProviderKind::Oidc(Box::new(oidc))),
+        Written::Ldap => ldap::read(&section).map(|ldap| ProviderKind::Ldap(Box::new(ldap))),
         Written::Later => {
             section.problem(
                 "kind",
-                "cannot be used yet: LDAP and SAML come with later versions; use \"oidc\" or \"local\"",
+                "cannot be used yet: SAML comes with a later version; use \"oidc\", \"ldap\" or \"local\"",
             );
             return None;
         }

@@ -2,7 +2,7 @@
 
 pub mod body;
 pub mod provider;
-mod tls;
+pub mod tls;
 pub mod upstream;
 
 pub use body::LocalBody;

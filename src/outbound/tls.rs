@@ -1,11 +1,12 @@
-//! TLS towards MLflow: which roots are believed and which certificate the gateway shows.
+//! TLS towards MLflow and directories: which roots are believed and which certificate the gateway shows.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use tokio_rustls::TlsConnector;
 
 use crate::config;
@@ -18,11 +19,7 @@ pub(super) fn client(config: &config::Upstream) -> Result<Option<TlsConnector>, 
     if config.url.scheme() != "https" {
         return Ok(None);
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots(config.ca_file.as_deref())?);
+    let builder = believing(config.ca_file.as_deref())?;
     let tls = match (&config.client_cert_file, &config.client_key_file) {
         (Some(cert), Some(key)) => {
             let key = PrivateKeyDer::from_pem_file(key).map_err(|error| told(key, error))?;
@@ -33,6 +30,23 @@ pub(super) fn client(config: &config::Upstream) -> Result<Option<TlsConnector>, 
         _ => builder.with_no_client_auth(),
     };
     Ok(Some(TlsConnector::from(Arc::new(tls))))
+}
+
+/// The connector for a server that asks for no certificate of ours. With `ca_file` the system's roots are not believed.
+///
+/// # Errors
+/// When the file cannot be read or holds no certificate.
+pub fn trusting(ca_file: Option<&Path>) -> Result<TlsConnector, String> {
+    let tls = believing(ca_file)?.with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(tls)))
+}
+
+fn believing(ca_file: Option<&Path>) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots(ca_file)?))
 }
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {

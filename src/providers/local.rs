@@ -225,7 +225,7 @@ fn decoy_like(hash: &str) -> String {
 }
 
 /// One spelling of a name, whatever was typed: `Bob`, ` bob ` and full-width letters are one user to count guesses for.
-fn canonical(user: &str) -> String {
+pub(super) fn canonical(user: &str) -> String {
     let normal = ComposingNormalizerBorrowed::new_nfkc();
     let folded = normal.normalize(user.trim()).to_lowercase();
     normal.normalize(&folded).trim().to_owned()

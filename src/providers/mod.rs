@@ -1,13 +1,15 @@
-//! Who vouches for a user: with a password (local, later LDAP) or by a redirect (OIDC, later SAML).
+//! Who vouches for a user: with a password (local, LDAP) or by a redirect (OIDC, later SAML).
 
 use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::domain::{Identity, Secret};
 
+mod ldap;
 mod local;
 mod oidc;
 
+pub use ldap::Ldap;
 pub use local::Local;
 pub use oidc::Oidc;
 

@@ -144,7 +144,7 @@ impl Pages {
         }
         let after_sign_out = config.providers.iter().filter_map(|provider| match &provider.kind {
             ProviderKind::Oidc(oidc) => origin_of(&oidc.issuer),
-            ProviderKind::Local(_) => None,
+            ProviderKind::Local(_) | ProviderKind::Ldap(_) => None,
         });
         Ok(Self {
             csrf: Csrf::new(&config.session.secrets),

@@ -9,7 +9,7 @@ use crate::config::{Config, load_with, read};
 use crate::domain::SystemRandom;
 
 /// The folder of the sources' `config/` and `docs/`.
-fn tree(name: &str) -> PathBuf {
+pub(super) fn tree(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
@@ -17,7 +17,7 @@ fn tree(name: &str) -> PathBuf {
 fn known_keys() -> BTreeSet<String> {
     let folder = Folder::new();
     let text = format!(
-        "{MINIMAL}[listen.tls]\n[[provider]]\nid = \"i\"\nkind = \"oidc\"\n[[role]]\nname = \"r\"\n[[role.grants]]\npermission = \"READ\"\n"
+        "{MINIMAL}[listen.tls]\n[[provider]]\nid = \"i\"\nkind = \"oidc\"\n[[provider]]\nid = \"l\"\nkind = \"ldap\"\n[[role]]\nname = \"r\"\n[[role.grants]]\npermission = \"READ\"\n"
     );
     read(&folder.put("mlgate.toml", text), Vec::new(), &SystemRandom::new()).1
 }

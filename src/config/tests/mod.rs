@@ -9,6 +9,7 @@ use super::{Config, OnAuditFailure, Problem, ProviderKind, Rate, StoreKind, load
 use crate::domain::SystemRandom;
 
 mod examples;
+mod ldap;
 mod people;
 
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$pKTOmYVWnIJfCRMnXxkVCGOKcPa2fVqyUEKXPt6m4Ww";
@@ -202,10 +203,6 @@ fn what_comes_later_is_refused_and_not_ignored() {
         ),
         ("[check]\nendpoints = [\"auth-request\"]\n", "check.endpoints"),
         ("[limits]\nrequests = \"200/1s\"\n", "limits.requests"),
-        (
-            "[[provider]]\nid = \"corp\"\nkind = \"ldap\"\nurl = \"ldaps://x\"\n",
-            "provider[1].kind",
-        ),
         ("[[provider]]\nid = \"okta\"\nkind = \"saml\"\n", "provider[1].kind"),
         (
             "[session]\nstore = \"redis\"\nredis_url = \"redis-sentinel://a\"\n",
