@@ -4,6 +4,7 @@
 mod support;
 
 mod access;
+mod active_directory;
 mod architecture;
 mod audit;
 mod borrowed;
@@ -11,6 +12,8 @@ mod client;
 mod crash;
 mod demo;
 mod graphql;
+mod ldap;
+mod ldap_refused;
 mod lists;
 mod login_oidc;
 mod oidc_checks;

@@ -197,7 +197,13 @@ impl Gateway {
     }
 
     pub fn sign_in_with(&self, user: &str, password: &str) -> Result<String, Box<Response>> {
-        let form = self.send(&Request::get("/auth/login/local").navigation());
+        self.sign_in_at("local", user, password)
+    }
+
+    /// Likewise at any provider with a form.
+    pub fn sign_in_at(&self, provider: &str, user: &str, password: &str) -> Result<String, Box<Response>> {
+        let path = format!("/auth/login/{provider}");
+        let form = self.send(&Request::get(&path).navigation());
         let cookies: Vec<_> = form
             .all("set-cookie")
             .filter_map(|cookie| cookie.split(';').next())
@@ -210,7 +216,7 @@ impl Gateway {
             .and_then(|rest| rest.split('"').next());
         let Some(token) = token else { return Err(Box::new(form)) };
         let answer = self.send(
-            &Request::new("POST", "/auth/login/local")
+            &Request::new("POST", &path)
                 .navigation()
                 .header("Cookie", &cookies.join("; "))
                 .header("Origin", &self.origin())

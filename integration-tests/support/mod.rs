@@ -2,10 +2,13 @@
 
 #![expect(dead_code, reason = "each test uses the parts that it needs")]
 
+pub mod ad;
 pub mod browser;
+pub mod ca;
 pub mod echo;
 pub mod gateway;
 pub mod http;
+pub mod ldap;
 pub mod lying_provider;
 pub mod mlflow;
 pub mod oidc;

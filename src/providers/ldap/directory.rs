@@ -23,7 +23,8 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(4500);
 const QUESTION: Duration = Duration::from_millis(3500);
 /// Connecting to all servers together.
 const CONNECTING: Duration = Duration::from_millis(4000);
-const PAGE: i32 = 500;
+/// Small, because some servers refuse larger ones; whoever is in hundreds of groups is asked for in several pages.
+const PAGE: i32 = 50;
 
 const NO_SUCH_OBJECT: u32 = 32;
 const SIZE_LIMIT: u32 = 4;
@@ -234,9 +235,16 @@ async fn collect(link: &Link, question: Question<'_>) -> Result<Vec<Entry>, Fail
             )));
         };
         if found.len() == most {
-            return Err(Failed::Said(ProviderError::Refused(format!(
-                "the directory answers with more than {most} entries"
-            ))));
+            // Samba, for one, does not count.
+            let asked = stream.ldap_handle().last_id();
+            stream.finish().await;
+            ldap.abandon(asked).await?;
+            return match question.most {
+                Most::Enough(_) => Ok(found),
+                Most::All(_) => Err(Failed::Said(ProviderError::Refused(format!(
+                    "the directory answers with more than {most} entries"
+                )))),
+            };
         }
         found.push(entry);
     }
