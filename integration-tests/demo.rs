@@ -9,7 +9,7 @@ use crate::support::http::Request;
 use crate::support::process::{Server, until};
 use crate::support::{free_port, root};
 
-fn start(port: u16, mlflow_port: u16) -> (Server, Value) {
+fn start(port: u16, mlflow_port: u16, provider: &str, ldap_port: u16) -> (Server, Value) {
     let facts = root().join("target/demo/demo.json");
     let log = std::fs::File::create(root().join("target/demo-test.log")).unwrap();
     // `make demo` runs this very script; only the binary is the one that was built for the tests.
@@ -18,6 +18,8 @@ fn start(port: u16, mlflow_port: u16) -> (Server, Value) {
             .env("MLGATE_BIN", env!("CARGO_BIN_EXE_mlgate"))
             .env("DEMO_PORT", port.to_string())
             .env("DEMO_MLFLOW_PORT", mlflow_port.to_string())
+            .env("DEMO_LDAP_PORT", ldap_port.to_string())
+            .env("PROVIDER", provider)
             .stdout(Stdio::from(log.try_clone().unwrap()))
             .stderr(Stdio::from(log)),
     );
@@ -35,9 +37,10 @@ fn start(port: u16, mlflow_port: u16) -> (Server, Value) {
 }
 
 /// The status of MLflow's page for an account, signed in by the form.
-fn page(authority: &str, user: &str, password: &str) -> (u16, String) {
+fn page(authority: &str, provider: &str, user: &str, password: &str) -> (u16, String) {
     let origin = format!("http://{authority}");
-    let form = Request::get("/auth/login/local").navigation().send(authority);
+    let path = format!("/auth/login/{provider}");
+    let form = Request::get(&path).navigation().send(authority);
     let cookie = form.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
     let text = form.text();
     let token = text
@@ -50,7 +53,7 @@ fn page(authority: &str, user: &str, password: &str) -> (u16, String) {
         .split('"')
         .next()
         .unwrap();
-    let answer = Request::new("POST", "/auth/login/local")
+    let answer = Request::new("POST", &path)
         .navigation()
         .header("Cookie", &cookie)
         .header("Origin", &origin)
@@ -76,22 +79,18 @@ fn page(authority: &str, user: &str, password: &str) -> (u16, String) {
     (page.status, session)
 }
 
-#[test]
-fn the_demo_keeps_its_word_and_its_second_start_is_quick() {
-    let (port, mlflow_port) = (free_port(), free_port());
-    std::fs::create_dir_all(root().join("target")).unwrap();
-    let (mut demo, facts) = start(port, mlflow_port);
-    let authority = format!("localhost:{port}");
+/// Each account may what its role says.
+fn check_accounts(authority: &str, provider: &str, facts: &Value) {
     let mut roles = Vec::new();
     for account in facts["accounts"].as_array().unwrap() {
         let field = |name: &str| account[name].as_str().unwrap();
         roles.push(field("role").to_owned());
-        let (status, cookie) = page(&authority, field("user"), field("password"));
+        let (status, cookie) = page(authority, provider, field("user"), field("password"));
         assert_eq!(status, if field("role") == "none" { 403 } else { 200 }, "{account}");
         if field("role") == "viewer" {
             let search = Request::get("/api/2.0/mlflow/experiments/search?max_results=100")
                 .header("Cookie", &cookie)
-                .send(&authority);
+                .send(authority);
             let names: Vec<_> = search.json()["experiments"]
                 .as_array()
                 .unwrap()
@@ -104,6 +103,15 @@ fn the_demo_keeps_its_word_and_its_second_start_is_quick() {
     }
     roles.sort();
     assert_eq!(roles, ["admin", "editor", "none", "viewer"]);
+}
+
+#[test]
+fn the_demo_keeps_its_word_and_its_second_start_is_quick() {
+    let (port, mlflow_port) = (free_port(), free_port());
+    std::fs::create_dir_all(root().join("target")).unwrap();
+    let (mut demo, facts) = start(port, mlflow_port, "local", 0);
+    let authority = format!("localhost:{port}");
+    check_accounts(&authority, "local", &facts);
     assert!(std::path::Path::new(facts["config"].as_str().unwrap()).exists());
 
     demo.signal("INT");
@@ -115,7 +123,7 @@ fn the_demo_keeps_its_word_and_its_second_start_is_quick() {
     };
     until("both ports are free again", Duration::from_secs(10), are_free);
     let second = Instant::now();
-    let (mut again, _) = start(port, mlflow_port);
+    let (mut again, _) = start(port, mlflow_port, "local", 0);
     // The promise is 15 s on an idle machine; beside other tests it may take longer, but never as long as a first start.
     assert!(
         second.elapsed() < Duration::from_secs(90),
@@ -126,4 +134,13 @@ fn the_demo_keeps_its_word_and_its_second_start_is_quick() {
     again.signal("KILL");
     again.wait(Duration::from_secs(5));
     until("both servers went with the script", Duration::from_secs(40), are_free);
+
+    let (port, ldap_port) = (free_port(), free_port());
+    let (mut by_directory, facts) = start(port, mlflow_port, "ldap", ldap_port);
+    check_accounts(&format!("localhost:{port}"), "ldap", &facts);
+    by_directory.signal("KILL");
+    by_directory.wait(Duration::from_secs(5));
+    until("the directory went too", Duration::from_secs(40), || {
+        are_free() && std::net::TcpStream::connect(("127.0.0.1", ldap_port)).is_err()
+    });
 }

@@ -1,21 +1,28 @@
 #!/usr/bin/env bash
 # A real MLflow with samples, and mlgate in front of it. Ctrl-C stops all of it.
-# DEMO_PORT and DEMO_MLFLOW_PORT move the ports; MLGATE_BIN takes a binary that is built already.
+# PROVIDER chooses how people sign in: local (a users file) or ldap (a slapd of the demo's own). DEMO_PORT, DEMO_MLFLOW_PORT and
+# DEMO_LDAP_PORT move the ports; MLGATE_BIN takes a binary that is built already.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-port=${DEMO_PORT:-8080} mlflow_port=${DEMO_MLFLOW_PORT:-5000}
+port=${DEMO_PORT:-8080} mlflow_port=${DEMO_MLFLOW_PORT:-5000} ldap_port=${DEMO_LDAP_PORT:-3890} provider=${PROVIDER:-local}
 demo="$PWD/target/demo" parts="$PWD/target/parts"
 mkdir -p "$demo"
 rm -f "$demo/demo.json"
 
-for taken in "$port" "$mlflow_port"; do
+taken_ports=("$port" "$mlflow_port") parts_needed=(mlflow-3.18)
+case $provider in
+  local) ;;
+  ldap) taken_ports+=("$ldap_port") parts_needed+=(slapd) ;;
+  *) echo "demo: PROVIDER is local or ldap, not '$provider'" >&2; exit 2 ;;
+esac
+for taken in "${taken_ports[@]}"; do
   if (exec 3<>"/dev/tcp/127.0.0.1/$taken") 2>/dev/null; then
-    echo "demo: port $taken is in use; choose others with DEMO_PORT and DEMO_MLFLOW_PORT" >&2
+    echo "demo: port $taken is in use; choose others with DEMO_PORT, DEMO_MLFLOW_PORT and DEMO_LDAP_PORT" >&2
     exit 1
   fi
 done
 
-integration-tests/setup.sh mlflow-3.18
+integration-tests/setup.sh "${parts_needed[@]}"
 if [ -z "${MLGATE_BIN:-}" ]; then
   cargo build --release --locked --quiet --bin mlgate
   MLGATE_BIN="$PWD/target/release/mlgate"
@@ -62,12 +69,19 @@ if [ ! -e "$demo/users.toml" ]; then
   done <"$demo/accounts" >"$demo/users.toml"
   chmod 600 "$demo/users.toml"
 fi
-sed -e "s|@PORT@|$port|g" -e "s|@MLFLOW_PORT@|$mlflow_port|g" config/demo/mlgate.toml >"$demo/mlgate.toml"
+if [ "$provider" = ldap ]; then
+  # shellcheck source=ldap.sh
+  . config/demo/ldap.sh
+  make_directory "$demo/ldap"
+fi
+sed -e "s|@PORT@|$port|g" -e "s|@MLFLOW_PORT@|$mlflow_port|g" -e "s|@LDAP_PORT@|$ldap_port|g" -e "s|@PROVIDER@|$provider|g" \
+  config/demo/mlgate.toml "config/demo/provider-$provider.toml" >"$demo/mlgate.toml"
 
 # Its own processes in groups of their own, so that one signal ends each with all that it started. They go with this script
 # even when it is killed.
 set -m
 ours=(setpriv --pdeathsig TERM --)
+[ "$provider" != ldap ] || start_directory "$ldap_port"
 if [ ! -e "$demo/seeded" ]; then rm -rf "$demo/mlflow"; fi
 mkdir -p "$demo/mlflow"
 store="sqlite:///$demo/mlflow/mlflow.db"
@@ -114,7 +128,7 @@ cat <<TEXT
 
   Three things to try:
   1. Sign in as vera: only the fraud team's experiments are there. Then as ed: all of them.
-  2. Ask why:  $MLGATE_BIN explain --config target/demo/mlgate.toml --user vera --provider local --group viewer \\
+  2. Ask why:  $MLGATE_BIN explain --config target/demo/mlgate.toml --user vera --provider $provider --group viewer \\
        GET '/api/2.0/mlflow/experiments/get-by-name?experiment_name=churn/weekly'
   3. See who did what:  $MLGATE_BIN audit tail target/demo/audit.jsonl
 
