@@ -12,9 +12,11 @@ pub(super) struct Desk {
     queue: mpsc::UnboundedSender<Batch>,
 }
 
+type Trays = Vec<(Weak<Desk>, Arc<Mutex<Tray>>)>;
+
 thread_local! {
     // By the desk's address, which cannot be another's while its `Weak` holds the place.
-    static TRAYS: RefCell<Vec<(Weak<Desk>, Arc<Mutex<Tray>>)>> = const { RefCell::new(Vec::new()) };
+    static TRAYS: RefCell<Trays> = const { RefCell::new(Vec::new()) };
 }
 
 /// With so many nobody waits for more.

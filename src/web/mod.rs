@@ -43,12 +43,11 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             let home = format!("{base}/");
             site = site.route("", web::get().to(move || std::future::ready(moved(&home))));
         }
-        let ours = base.clone();
         config
             // First, and past the patterns of our own pages: nearly every request is one for MLflow.
             .service(
                 web::scope("")
-                    .guard(fn_guard(move |request| !may_be_ours(&ours, request.head().uri.path())))
+                    .guard(fn_guard(move |request| !may_be_ours(&base, request.head().uri.path())))
                     .default_service(web::to(proxy::pass)),
             )
             .service(site.default_service(web::to(proxy::pass)))
