@@ -59,10 +59,11 @@ fn decisions(criterion: &mut Criterion) {
     for grants in [10, 1_000, 10_000] {
         let policy = policy(grants);
         let name = format!("team-{}/run", grants - 1);
+        let standing = policy.standing(&caller.identity, "production");
         criterion.bench_function(&format!("a decision with {grants} grants"), |bencher| {
             bencher.iter(|| {
                 let access = Access::on(Permission::Edit, Resource::one(Kind::Experiment, "1", name.as_str()));
-                let permit = policy.authorize(Some(black_box(&caller).clone()), "production", Ask([access]));
+                let permit = policy.authorize(Some((black_box(&caller).clone(), &standing)), Ask([access]));
                 assert!(permit.is_ok());
             });
         });

@@ -18,7 +18,8 @@ fn event(user: &str, action: &str) -> Event {
         actor: Actor {
             user: Some(user.to_owned()),
             ..Actor::default()
-        },
+        }
+        .into(),
         action: action.to_owned(),
         resources: Vec::new(),
         upstream: None,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 use sha2::{Digest, Sha256};
 
-use super::event::{Actor, Event, Http, Outcome, Touched, Why};
+use super::event::{Author, Event, Http, Outcome, Touched, Why};
 
 /// `prev` of the first event of a chain.
 pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -41,7 +41,7 @@ struct Unsealed<'a> {
     time: String,
     id: &'a str,
     request_id: Option<&'a str>,
-    actor: &'a Actor,
+    actor: &'a Author,
     action: &'a str,
     resources: &'a [Touched],
     upstream: Option<&'a str>,
@@ -73,16 +73,19 @@ pub fn seal(event: &Event, after: &Link, out: &mut Vec<u8>) -> io::Result<Link> 
         http: event.http.as_ref(),
         prev: &after.hash,
     };
-    unsealed.serialize(&mut serde_json::Serializer::with_formatter(
-        &mut *out,
-        Plain(CompactFormatter),
-    ))?;
+    write_json(&unsealed, out)?;
     let hash = hex::encode(Sha256::digest(&out[start..]));
     out.pop();
     out.extend_from_slice(HASH_KEY.as_bytes());
     out.extend_from_slice(hash.as_bytes());
     out.extend_from_slice(b"\"}\n");
     Ok(Link { seq, hash })
+}
+
+/// JSON as it stands in the trail, appended to `out`.
+pub(super) fn write_json(value: &impl Serialize, out: &mut Vec<u8>) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(out, Plain(CompactFormatter));
+    value.serialize(&mut serializer).map_err(io::Error::from)
 }
 
 /// The hash that a line claims, if the line's bytes have it; `None` where they do not.
@@ -141,6 +144,7 @@ pub fn is_unsafe(character: char) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::audit::Actor;
     use crate::domain::Timestamp;
 
     pub(in crate::audit) fn event(action: &str, text: &str) -> Event {
@@ -151,7 +155,8 @@ pub(super) mod tests {
             actor: Actor {
                 user: Some("alice".to_owned()),
                 ..Actor::default()
-            },
+            }
+            .into(),
             action: action.to_owned(),
             resources: vec![Touched {
                 kind: "experiment".to_owned(),
@@ -191,6 +196,25 @@ pub(super) mod tests {
         assert_eq!(intact(line.trim_end().as_bytes()), Some(link.hash.as_str()));
         assert_eq!(intact(line.replace("alice", "mallo").trim_end().as_bytes()), None);
         assert_eq!(intact(b"{}"), None);
+    }
+
+    #[test]
+    fn an_author_who_was_written_before_reads_the_same() {
+        let hostile = Actor {
+            user: Some("a\nb\u{202e}\"c".to_owned()),
+            groups: vec!["g".to_owned()],
+            ..Actor::default()
+        };
+        let line = |author: Author| {
+            let mut out = Vec::new();
+            let event = Event {
+                actor: author,
+                ..event("a.b", "x")
+            };
+            seal(&event, &Link::start(), &mut out).unwrap();
+            out
+        };
+        assert_eq!(line(Author::known(&hostile).unwrap()), line(hostile.into()));
     }
 
     #[test]

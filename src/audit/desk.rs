@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::{mpsc, oneshot};
 
 use super::event::Event;
-use super::writer::{AuditError, Batch};
+use super::writer::{AuditError, Batch, Errand};
 
 pub(super) struct Desk {
-    queue: mpsc::UnboundedSender<Batch>,
+    queue: mpsc::UnboundedSender<Errand>,
 }
 
 type Trays = Vec<(Weak<Desk>, Arc<Mutex<Tray>>)>;
@@ -32,8 +32,13 @@ struct Tray {
 }
 
 impl Desk {
-    pub(super) fn new(queue: mpsc::UnboundedSender<Batch>) -> Self {
+    pub(super) fn new(queue: mpsc::UnboundedSender<Errand>) -> Self {
         Self { queue }
+    }
+
+    pub(super) fn close(&self) {
+        // A writer that is gone is closed.
+        let _ = self.queue.send(Errand::Close);
     }
 
     pub(super) async fn hand_in(self: &Arc<Self>, event: Event) -> Result<(), AuditError> {
@@ -91,7 +96,7 @@ impl Carrier {
             };
             let (done, written) = oneshot::channel();
             // A writer that is gone drops `done`.
-            let _ = desk.queue.send(Batch { events, done });
+            let _ = desk.queue.send(Errand::Write(Batch { events, done }));
             let result = written.await.unwrap_or(Err(AuditError::Closed));
             for author in authors {
                 // An author that left does not wait for its answer.

@@ -1,8 +1,14 @@
 //! The event, to the letter of the documented schema.
 
+use std::io;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::domain::{Caller, Permission, Reason, Resource, Timestamp};
+
+use super::chain;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -36,6 +42,33 @@ pub struct Actor {
     pub address: Option<String>,
 }
 
+/// The actor of an event to be written: as it is, or written before, for one who acts often.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Author {
+    New(Actor),
+    Known(Arc<RawValue>),
+}
+
+impl From<Actor> for Author {
+    fn from(actor: Actor) -> Self {
+        Self::New(actor)
+    }
+}
+
+impl Author {
+    /// Written once, to be used again and again.
+    ///
+    /// # Errors
+    /// None in practice: memory is written, and an actor has a JSON form.
+    pub fn known(actor: &Actor) -> io::Result<Self> {
+        let mut text = Vec::with_capacity(256);
+        chain::write_json(actor, &mut text)?;
+        let text = String::from_utf8(text).map_err(io::Error::other)?;
+        Ok(Self::Known(RawValue::from_string(text)?.into()))
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Touched {
     pub kind: String,
@@ -67,7 +100,7 @@ pub struct Event {
     pub time: Timestamp,
     pub id: String,
     pub request_id: Option<String>,
-    pub actor: Actor,
+    pub actor: Author,
     pub action: String,
     pub resources: Vec<Touched>,
     pub upstream: Option<String>,

@@ -8,7 +8,7 @@ mod verify;
 mod writer;
 
 pub use chain::{GENESIS, Link, is_unsafe, seal};
-pub use event::{Actor, Event, Http, Outcome, Record, Touched, Why};
+pub use event::{Actor, Author, Event, Http, Outcome, Record, Touched, Why};
 pub use files::{lines, with_rotated};
 pub use verify::{Break, BreakKind, Report, verify};
 pub use writer::{Audit, AuditError};

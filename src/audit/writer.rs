@@ -43,6 +43,13 @@ pub(super) struct Batch {
     pub(super) done: oneshot::Sender<Result<(), AuditError>>,
 }
 
+/// What the writer is asked for.
+pub(super) enum Errand {
+    Write(Batch),
+    /// What was asked for before is still done.
+    Close,
+}
+
 /// A trail that is open for writing.
 pub struct Audit {
     desk: Arc<Desk>,
@@ -97,7 +104,8 @@ impl Audit {
     /// Writes what waits and ends the writer; call it last. Blocks until it is done.
     pub fn close(self) {
         let Self { desk, thread, .. } = self;
-        drop(desk);
+        // Carriers may hold the desk for a moment longer: the end is said, not waited for.
+        desk.close();
         let thread = thread.lock().map(|mut thread| thread.take()).ok().flatten();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the audit writer ended badly");
@@ -112,14 +120,14 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Batch>, found: Option<(&'static str, String)>) {
+    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Errand>, found: Option<(&'static str, String)>) {
         if let Some((action, text)) = found {
             tracing::warn!(action, text, "the audit trail was not whole");
             self.note(action, text);
         }
-        let mut batches = Vec::new();
+        let mut errands = Vec::new();
         loop {
-            let taken = match tokio::time::timeout(PROBE, queue.recv_many(&mut batches, THREADS)).await {
+            let taken = match tokio::time::timeout(PROBE, queue.recv_many(&mut errands, THREADS)).await {
                 Ok(taken) => taken,
                 Err(_) if self.healthy.load(Ordering::Acquire) => continue,
                 Err(_) => {
@@ -130,10 +138,21 @@ impl Writer {
             if taken == 0 {
                 return;
             }
+            let is_last = errands.iter().any(|errand| matches!(errand, Errand::Close));
+            let batches = errands
+                .drain(..)
+                .map_while(|errand| match errand {
+                    Errand::Write(batch) => Some(batch),
+                    Errand::Close => None,
+                })
+                .collect::<Vec<_>>();
             let result = self.write(batches.iter().flat_map(|batch| &batch.events));
-            for Batch { done, .. } in batches.drain(..) {
+            for Batch { done, .. } in batches {
                 // A thread that ended does not wait for its answer.
                 let _ = done.send(result.clone());
+            }
+            if is_last {
+                return;
             }
         }
     }
@@ -144,7 +163,7 @@ impl Writer {
             time,
             id: uuid::Uuid::new_v4().to_string(),
             request_id: None,
-            actor: Actor::default(),
+            actor: Actor::default().into(),
             action: action.to_owned(),
             resources: Vec::new(),
             upstream: None,

@@ -34,7 +34,7 @@ impl Diary {
             time: self.clock.now(),
             id: hex::encode(self.random.bytes::<16>()),
             request_id: visitor.request_id.map(str::to_owned),
-            actor,
+            actor: actor.into(),
             action: action.to_owned(),
             resources: Vec::new(),
             upstream: None,

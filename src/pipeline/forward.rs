@@ -14,13 +14,13 @@ use crate::audit::{AuditError, Outcome};
 use crate::domain::{Caller, Reason, ReasonCode};
 use crate::mlflow::{self, Answer, Outgoing, OutgoingBody, Source, account, listing::Cut};
 use crate::outbound::{LocalBody, UpstreamError, body};
-use crate::policy::{Permit, Roles};
+use crate::policy::Permit;
 
 use super::headers::{self, Rewrite};
 use super::identify::{GATEWAY_HEADER, goes_to_vendors};
 use super::incoming::{Incoming, SenderFault};
 use super::record::Record;
-use super::{Gate, Halted, Stopped, Upstream};
+use super::{Gate, Halted, Stopped, Upstream, introduce};
 
 /// What the pipeline gives to the web.
 pub type Response = actix_web::HttpResponse;
@@ -154,7 +154,7 @@ impl Gate {
             foreign_authorization,
         );
         if !to_vendors {
-            self.introduce(upstream, permit.caller(), permit.roles(), incoming, &mut headers);
+            self.introduce(upstream, permit.caller(), incoming, &mut headers);
         }
         headers
     }
@@ -164,7 +164,6 @@ impl Gate {
         &self,
         upstream: &Upstream,
         caller: Option<&Caller>,
-        roles: &Roles,
         incoming: &Incoming,
         headers: &mut http::HeaderMap,
     ) {
@@ -179,10 +178,10 @@ impl Gate {
         set("traceparent", &traceparent);
         set("x-forwarded-host", self.site.authority(upstream, incoming.host()));
         headers.insert("x-forwarded-proto", self.site.scheme.clone());
-        upstream
-            .introductions
-            .of(caller, roles, &upstream.name, self.trail.clock.now(), &self.assertions)
-            .write(headers);
+        match caller {
+            Some(caller) => self.introduction(upstream, caller).write(headers),
+            None => introduce::write_nobody(headers),
+        }
     }
 
     /// MLflow's answer on its way to the client. The event is written before its last byte.

@@ -1,13 +1,16 @@
-//! The headers that tell MLflow who is asking, made once per credential and kept for half of the assertion's life.
+//! Who is asking, in the words of the policy, of the trail and of the headers for MLflow: made once per credential and kept for
+//! half of the assertion's life.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use quick_cache::sync::Cache;
 
+use crate::audit::{Actor, Author};
 use crate::domain::{Caller, Identity, Timestamp};
-use crate::policy::Roles;
+use crate::policy::{Policy, Standing};
 
 use super::assertion::Assertions;
 use super::headers::{encoded, encoded_list};
@@ -21,10 +24,22 @@ const COUNT: usize = 10_000;
 /// Of one upstream under one configuration: the roles of an identity do not change in it.
 pub(super) struct Introductions(Cache<String, Arc<Introduction>>);
 
+/// What is the same in all requests of one credential from one address.
 pub(super) struct Introduction {
-    identity: Arc<Identity>,
+    pub(super) standing: Standing,
+    /// As the trail writes it.
+    pub(super) author: Author,
+    address: IpAddr,
     made: Timestamp,
     headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What introductions are made with.
+pub(super) struct Means<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) assertions: &'a Assertions,
+    pub(super) upstream: &'a str,
+    pub(super) now: Timestamp,
 }
 
 impl Introductions {
@@ -32,65 +47,45 @@ impl Introductions {
         Self(Cache::new(COUNT))
     }
 
-    pub(super) fn of(
-        &self,
-        caller: Option<&Caller>,
-        roles: &Roles,
-        upstream: &str,
-        now: Timestamp,
-        assertions: &Assertions,
-    ) -> Arc<Introduction> {
-        let Some(caller) = caller else {
-            return Arc::new(Introduction::of_nobody());
-        };
+    pub(super) fn of(&self, caller: &Caller, means: &Means<'_>) -> Arc<Introduction> {
         let Some(credential) = &caller.credential else {
-            return Arc::new(Introduction::make(caller, roles, upstream, now, assertions));
+            return Arc::new(Introduction::make(caller, means));
         };
         if let Some(kept) = self.0.get(credential.as_str())
-            && kept.holds_for(caller, now)
+            && kept.holds_for(caller, means.now)
         {
             return kept;
         }
-        let made = Arc::new(Introduction::make(caller, roles, upstream, now, assertions));
+        let made = Arc::new(Introduction::make(caller, means));
         self.0.insert(credential.clone(), made.clone());
         made
     }
 }
 
 impl Introduction {
-    fn of_nobody() -> Self {
-        let identity = Identity {
-            provider: String::new(),
-            subject: String::new(),
-            user: String::new(),
-            display_name: None,
-            email: None,
-            groups: Vec::new(),
-            authenticated_at: Timestamp::from_micros(0),
-        };
-        Self {
-            headers: named(&identity, &[]),
-            identity: Arc::new(identity),
-            made: Timestamp::from_micros(0),
-        }
-    }
-
-    fn make(caller: &Caller, roles: &Roles, upstream: &str, now: Timestamp, assertions: &Assertions) -> Self {
-        let roles = roles.names();
+    fn make(caller: &Caller, means: &Means<'_>) -> Self {
+        let standing = means.policy.standing(&caller.identity, means.upstream);
+        let roles = standing.roles().names();
         let mut headers = named(&caller.identity, &roles);
-        if let Ok(value) = HeaderValue::try_from(assertions.sign(&caller.identity, &roles, upstream, now)) {
+        let assertion = means
+            .assertions
+            .sign(&caller.identity, &roles, means.upstream, means.now);
+        if let Ok(value) = HeaderValue::try_from(assertion) {
             headers.push((HeaderName::from_static("x-mlgate-assertion"), value));
         }
+        let actor = Actor::of(caller, roles, Some(caller.address.to_string()));
         Self {
-            identity: caller.identity.clone(),
-            made: now,
+            author: Author::known(&actor).unwrap_or_else(|_| actor.into()),
+            standing,
+            address: caller.address,
+            made: means.now,
             headers,
         }
     }
 
     fn holds_for(&self, caller: &Caller, now: Timestamp) -> bool {
         let is_young = now >= self.made && now.since(self.made) < KEPT;
-        is_young && (Arc::ptr_eq(&self.identity, &caller.identity) || self.identity == caller.identity)
+        is_young && self.address == caller.address && self.standing.is_of(&caller.identity)
     }
 
     pub(super) fn write(&self, headers: &mut HeaderMap) {
@@ -100,21 +95,30 @@ impl Introduction {
     }
 }
 
+/// Every identity header is there, and empty, for what is open to everyone.
+pub(super) fn write_nobody(headers: &mut HeaderMap) {
+    for name in NAMES {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(""));
+    }
+}
+
+const NAMES: [&str; 4] = [
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-groups",
+    "x-mlgate-roles",
+];
+
 fn named(identity: &Identity, roles: &[String]) -> Vec<(HeaderName, HeaderValue)> {
     let values = [
-        ("x-forwarded-user", encoded(&identity.user)),
-        (
-            "x-forwarded-email",
-            encoded(identity.email.as_deref().unwrap_or_default()),
-        ),
-        (
-            "x-forwarded-groups",
-            encoded_list(identity.groups.iter().map(String::as_str)),
-        ),
-        ("x-mlgate-roles", encoded_list(roles.iter().map(String::as_str))),
+        encoded(&identity.user),
+        encoded(identity.email.as_deref().unwrap_or_default()),
+        encoded_list(identity.groups.iter().map(String::as_str)),
+        encoded_list(roles.iter().map(String::as_str)),
     ];
-    values
+    NAMES
         .into_iter()
+        .zip(values)
         .map(|(name, value)| {
             (
                 HeaderName::from_static(name),

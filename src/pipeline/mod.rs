@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::audit::Audit;
 use crate::config::{self, Config, OnAuditFailure};
-use crate::domain::{Clock, Random};
+use crate::domain::{Caller, Clock, Random};
 use crate::mlflow::{self, Mlflow, Source};
 use crate::outbound::UpstreamClient;
 use crate::policy::{Permit, Policy};
@@ -26,7 +26,7 @@ use crate::sessions::cookie::Cookies;
 use crate::telemetry::Metrics;
 use crate::tokens::Tokens;
 
-use introduce::Introductions;
+use introduce::{Introduction, Introductions};
 use record::Trail;
 use site::Site;
 
@@ -129,14 +129,26 @@ impl Gate {
         // Before anything is read or looked up: a stranger costs nobody anything.
         let is_public = || upstream.mlflow.is_public(incoming.method(), incoming.path());
         let caller = self.identify(incoming, is_public).await?;
-        if let Some(caller) = &caller {
-            record.asked_by(caller, &self.policy.roles_of(&caller.identity, &upstream.name));
+        let introduction = caller.as_ref().map(|caller| self.introduction(upstream, caller));
+        if let (Some(caller), Some(introduction)) = (&caller, &introduction) {
+            record.asked_by(caller, &introduction.author);
             self.site.must_be_asked_from_here(incoming, caller)?;
         }
         // Boxed: what a request may look up takes more room than a worker's stack should give each caller.
         let request = Box::pin(upstream.mlflow.request(incoming)).await?;
         record.asks(&request);
-        Ok((upstream, self.policy.authorize(caller, &upstream.name, request)?))
+        let standing = introduction.as_deref().map(|introduction| &introduction.standing);
+        Ok((upstream, self.policy.authorize(caller.zip(standing), request)?))
+    }
+
+    fn introduction(&self, upstream: &Upstream, caller: &Caller) -> Arc<Introduction> {
+        let means = introduce::Means {
+            policy: &self.policy,
+            assertions: &self.assertions,
+            upstream: &upstream.name,
+            now: self.trail.clock.now(),
+        };
+        upstream.introductions.of(caller, &means)
     }
 
     /// What holds for every request, whoever sends it.

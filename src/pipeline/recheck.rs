@@ -197,7 +197,8 @@ impl Means {
                 groups: identity.groups.clone(),
                 session: Some(credential.to_owned()),
                 ..Actor::default()
-            },
+            }
+            .into(),
             action: action.to_owned(),
             resources: Vec::new(),
             upstream: None,

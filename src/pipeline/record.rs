@@ -4,10 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::audit::{Actor, Audit, AuditError, Event, Http, Outcome, Touched, Why};
-use crate::domain::{Access, Caller, Clock, Permission, Random, Reason, ReasonCode};
+use crate::audit::{Actor, Audit, AuditError, Author, Event, Http, Outcome, Touched, Why};
+use crate::domain::{Access, Caller, Clock, Identity, Permission, Random, Reason, ReasonCode};
 use crate::mlflow::{self, Source};
-use crate::policy::Roles;
 use crate::telemetry::Metrics;
 
 use super::incoming::{Incoming, Sender};
@@ -58,7 +57,8 @@ impl Trail {
             actor: Actor {
                 address: Some(incoming.address_text.clone()),
                 ..Actor::default()
-            },
+            }
+            .into(),
             action: "request.refused".to_owned(),
             resources: Vec::new(),
             upstream: None,
@@ -78,6 +78,7 @@ impl Trail {
             event: Some(Box::new(event)),
             started: Instant::now(),
             sender: incoming.sender.clone(),
+            by: None,
             class: "none",
             only_reads: false,
             status: 0,
@@ -92,6 +93,7 @@ pub struct Record {
     event: Option<Box<Event>>,
     started: Instant,
     sender: Rc<Sender>,
+    by: Option<Arc<Identity>>,
     /// The noun of the action.
     class: &'static str,
     only_reads: bool,
@@ -106,10 +108,10 @@ impl Record {
         }
     }
 
-    pub(super) fn asked_by(&mut self, caller: &Caller, roles: &Roles) {
+    pub(super) fn asked_by(&mut self, caller: &Caller, author: &Author) {
+        self.by = Some(caller.identity.clone());
         if let Some(event) = &mut self.event {
-            let address = event.actor.address.take();
-            event.actor = Actor::of(caller, roles.names(), address);
+            event.actor = author.clone();
         }
     }
 
@@ -168,6 +170,7 @@ impl Record {
             event: None,
             started: self.started,
             sender: self.sender.clone(),
+            by: None,
             class: self.class,
             only_reads: self.only_reads,
             status: 0,
@@ -196,7 +199,7 @@ impl Record {
         tracing::info!(
             request_id = event.request_id.as_deref().unwrap_or_default(),
             action = event.action,
-            user = event.actor.user.as_deref().unwrap_or_default(),
+            user = self.by.as_ref().map_or("", |identity| identity.user.as_str()),
             outcome = ?event.outcome,
             code = event.reason.code,
             status = self.status,

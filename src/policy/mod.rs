@@ -9,4 +9,4 @@ mod tests;
 
 pub use explain::{Explained, Explanation, LookedAt};
 pub use permit::{Permit, Refusal};
-pub use roles::{Policy, Roles};
+pub use roles::{Policy, Roles, Standing};

@@ -2,7 +2,7 @@
 
 use crate::domain::{Access, Caller, Kind, Permission, Reason, ReasonCode, Requires, Resource, Target};
 
-use super::roles::{Policy, Roles, Verdict};
+use super::roles::{Policy, Roles, Standing, Verdict};
 
 /// A request that may be carried out, by whom, and why. Forwarding takes it by value.
 #[derive(Debug)]
@@ -58,14 +58,15 @@ impl Policy {
     /// The refusal, with the reason and the request.
     pub fn authorize<T: Requires>(
         &self,
-        caller: Option<Caller>,
-        upstream: &str,
+        caller: Option<(Caller, &Standing)>,
         request: T,
     ) -> Result<Permit<T>, Box<Refusal<T>>> {
-        let roles = caller
-            .as_ref()
-            .map(|caller| self.roles_of(&caller.identity, upstream))
-            .unwrap_or_default();
+        let (caller, roles) = match caller {
+            // Another's standing is none.
+            Some((caller, standing)) if standing.is_of(&caller.identity) => (Some(caller), standing.roles().clone()),
+            Some((caller, _)) => (Some(caller), Roles::default()),
+            None => (None, Roles::default()),
+        };
         let decision = decide(caller.as_ref(), &roles, request.accesses());
         match decision {
             Ok(reason) => Ok(Permit {

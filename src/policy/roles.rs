@@ -32,10 +32,27 @@ pub struct Policy {
     by_user: HashMap<String, Vec<usize>>,
 }
 
-/// The roles that an identity holds on one upstream: what its rights are read from.
+/// The roles that an identity holds on one upstream: what its rights are read from. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Roles {
-    pub(super) held: Vec<Arc<Role>>,
+    pub(super) held: Arc<[Arc<Role>]>,
+}
+
+/// The roles of one identity, bound to it. The policy alone makes it; it holds as long as the policy is in force.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub(super) of: Arc<Identity>,
+    pub(super) roles: Roles,
+}
+
+impl Standing {
+    pub fn roles(&self) -> &Roles {
+        &self.roles
+    }
+
+    pub fn is_of(&self, identity: &Arc<Identity>) -> bool {
+        Arc::ptr_eq(&self.of, identity) || self.of == *identity
+    }
 }
 
 impl Policy {
@@ -60,6 +77,14 @@ impl Policy {
             }
         }
         policy
+    }
+
+    /// What this identity holds on an upstream: to be remembered by whoever asks often.
+    pub fn standing(&self, identity: &Arc<Identity>, upstream: &str) -> Standing {
+        Standing {
+            of: identity.clone(),
+            roles: self.roles_of(identity, upstream),
+        }
     }
 
     /// The roles that this identity holds on an upstream, in the order of the configuration.
@@ -179,7 +204,7 @@ impl Roles {
 
     fn verdict_on(&self, permission: Permission, resource: &Resource) -> Verdict {
         let mut granted = None;
-        for role in &self.held {
+        for role in self.held.iter() {
             for rule in role.rules.iter().filter(|rule| rule.is_about(resource)) {
                 match rule.permission {
                     None => return Verdict::Denied(role.name.clone()),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use proptest::prelude::{Just, Strategy, prop, prop_assert_eq, prop_oneof, proptest};
 
-use super::Policy;
+use super::{Permit, Policy, Refusal};
+
 use crate::config::{Grant, Role};
 use crate::domain::{
     Access, Caller, Identity, Kind, Permission, ReasonCode, Requires, Resource, Scope, Timestamp, Via,
@@ -61,9 +62,20 @@ fn experiment(name: &str) -> Resource {
     Resource::one(Kind::Experiment, "7", name)
 }
 
+fn authorize(
+    policy: &Policy,
+    caller: Option<Caller>,
+    upstream: &str,
+    accesses: Vec<Access>,
+) -> Result<Permit<Ask>, Box<Refusal<Ask>>> {
+    let standing = caller
+        .as_ref()
+        .map(|caller| policy.standing(&caller.identity, upstream));
+    policy.authorize(caller.zip(standing.as_ref()), Ask(accesses))
+}
+
 fn ask(policy: &Policy, caller: Option<Caller>, accesses: Vec<Access>) -> Result<(), ReasonCode> {
-    policy
-        .authorize(caller, "production", Ask(accesses))
+    authorize(policy, caller, "production", accesses)
         .map(|_| ())
         .map_err(|refusal| refusal.reason.code)
 }
@@ -114,11 +126,7 @@ fn a_role_holds_on_its_upstreams_alone() {
         ask(&policy, Some(caller(&["team"])), read(experiment("a"))),
         Err(ReasonCode::NoRole)
     );
-    assert!(
-        policy
-            .authorize(Some(caller(&["team"])), "staging", Ask(read(experiment("a"))))
-            .is_ok()
-    );
+    assert!(authorize(&policy, Some(caller(&["team"])), "staging", read(experiment("a"))).is_ok());
 }
 
 #[test]
@@ -190,8 +198,7 @@ fn a_missing_id_and_a_hidden_one_look_the_same() {
         role("sealed", &["corp:sealed"], &[(None, Kind::Experiment, "b*")]),
     ]);
     let refused = |groups: &[&str], resource| {
-        policy
-            .authorize(Some(caller(groups)), "production", Ask(read(resource)))
+        authorize(&policy, Some(caller(groups)), "production", read(resource))
             .err()
             .map(|refusal| refusal.reason)
     };
@@ -210,20 +217,34 @@ fn a_missing_id_and_a_hidden_one_look_the_same() {
 }
 
 #[test]
+fn anothers_standing_is_none() {
+    let policy = Policy::new(&[role("admin", &["corp:admins"], &[])]);
+    let (admin, other) = (caller(&["admins"]), caller(&["team"]));
+    let standing = policy.standing(&admin.identity, "production");
+    let decide = |caller| {
+        policy
+            .authorize(Some((caller, &standing)), Ask(read(experiment("a"))))
+            .is_ok()
+    };
+    assert!(decide(admin.clone()), "the control");
+    assert!(!decide(other));
+}
+
+#[test]
 fn a_refusal_does_not_give_away_what_an_id_was_resolved_to() {
     let policy = Policy::new(&[role(
         "part",
         &["corp:part"],
         &[(Some(Permission::Read), Kind::Experiment, "a*")],
     )]);
-    let refusal = policy
-        .authorize(
-            Some(caller(&["part"])),
-            "production",
-            Ask(read(experiment("secret-name"))),
-        )
-        .err()
-        .unwrap();
+    let refusal = authorize(
+        &policy,
+        Some(caller(&["part"])),
+        "production",
+        read(experiment("secret-name")),
+    )
+    .err()
+    .unwrap();
     assert!(!refusal.reason.text.contains("secret-name") && !refusal.reason.text.contains('7'));
 }
 

@@ -364,7 +364,7 @@ impl Reloads {
             time: self.lasting.clock.now(),
             id: hex::encode(self.lasting.random.bytes::<16>()),
             request_id: None,
-            actor: Actor::default(),
+            actor: Actor::default().into(),
             action: "config.reload".to_owned(),
             resources: Vec::new(),
             upstream: None,

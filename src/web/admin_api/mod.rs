@@ -375,7 +375,7 @@ impl AdminParts {
             time: self.clock.now(),
             id: hex::encode(self.random.bytes::<16>()),
             request_id: None,
-            actor: acting.0.clone(),
+            actor: acting.0.clone().into(),
             action: action.to_owned(),
             resources: vec![Touched {
                 kind: kind.to_owned(),
