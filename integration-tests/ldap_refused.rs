@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::ldap::{sign_in, start};
 use crate::support::free_port;
 use crate::support::gateway::Gateway;
+use crate::support::http::Request;
 use crate::support::ldap::{BASE, Slapd};
 
 /// The promise.
@@ -149,9 +150,18 @@ fn a_directory_that_is_down_slow_or_refers_elsewhere_lets_nobody_in() {
     assert_eq!(refusal("direct"), (503, "unavailable".to_owned()));
     slapd.resume();
     sign_in(&gateway, "corp", "alice", "alice-pw");
+    let away = || {
+        let health = Request::get("/auth/readyz").send(&gateway.admin_authority());
+        assert_eq!(health.status, 200, "no replica is taken away");
+        let degraded = health.json()["degraded"].to_string();
+        degraded.contains("\"provider\"") && degraded.contains("\"corp\"")
+    };
+    assert!(!away());
     slapd.stop();
     assert_eq!(refusal("corp"), (503, "unavailable".to_owned()));
+    assert!(away());
     slapd.run();
+    assert!(!away());
     sign_in(&gateway, "corp", "alice", "alice-pw");
 }
 

@@ -11,6 +11,7 @@ mod borrowed;
 mod client;
 mod crash;
 mod demo;
+mod every_provider;
 mod graphql;
 mod ldap;
 mod ldap_refused;

@@ -114,6 +114,19 @@ const journeys = {
     return { form, focused, landed: page.url(), cookies: await page.context().cookies(), complaints: page.complaints };
   },
 
+  /** Chooses a provider by its label, signs in on whatever form that leads to, and asks MLflow for something. */
+  async by_provider() {
+    const { label, path } = JSON.parse(input);
+    const page = await open();
+    await page.goto(`${url}/`);
+    await page.getByText(label, { exact: true }).click();
+    await signIn(page);
+    const home = new URL(url).origin;
+    await page.waitForURL((at) => at.origin === home && !at.pathname.startsWith("/auth/"));
+    const answer = await page.context().request.get(`${url}${path}`);
+    return { status: answer.status(), page: await page.innerText("body"), complaints: page.complaints };
+  },
+
   async without_scripts() {
     const page = await open({ javaScriptEnabled: false });
     await page.goto(`${url}/?a=b#/experiments/7`);

@@ -103,8 +103,9 @@ impl Slapd {
     }
 
     pub fn provider_at(&self, id: &str, url: &str, more: &str) -> String {
-        let mut text = format!("[[provider]]\nid = \"{id}\"\nkind = \"ldap\"\nlabel = \"Corp\"\nurl = {url}\n");
+        let mut text = format!("[[provider]]\nid = \"{id}\"\nkind = \"ldap\"\nurl = {url}\n");
         for (key, value) in [
+            ("label", "Corp".to_owned()),
             ("ca_file", self.folder.path().join("ca.pem").display().to_string()),
             ("bind_dn", format!("cn=gateway,ou=services,{BASE}")),
             ("bind_password", "gateway-pw".to_owned()),

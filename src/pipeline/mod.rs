@@ -191,6 +191,11 @@ impl Gate {
         &self.upstreams
     }
 
+    /// The providers that could not answer now, by id, with the cause.
+    pub async fn providers_away(&self) -> Vec<(String, String)> {
+        self.rechecks.away().await
+    }
+
     pub fn assertions(&self) -> &Assertions {
         &self.assertions
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, join_all};
 
 use crate::audit::{Actor, Audit, Event, Outcome, Why};
 use crate::domain::{Clock, Identity, Random, ReasonCode};
@@ -32,6 +32,14 @@ impl Voucher {
         match self {
             Self::Password(provider) => provider.recheck(identity, state).await,
             Self::Redirect(provider) => provider.recheck(identity, state).await,
+        }
+    }
+
+    async fn health(&self) -> Result<(), ProviderError> {
+        match self {
+            Self::Password(provider) => provider.health().await,
+            // Asking an issuer on every look at the health would be a load of our own making.
+            Self::Redirect(_) => Ok(()),
         }
     }
 }
@@ -65,6 +73,17 @@ impl Rechecks {
             means: Arc::new(means),
             flights: Mutex::default(),
         }
+    }
+
+    /// The providers that could not answer now, by id, with the cause.
+    pub(super) async fn away(&self) -> Vec<(String, String)> {
+        let asked = self.means.vouchers.iter().map(|(id, voucher)| async move {
+            let error = voucher.health().await.err()?;
+            Some((id.clone(), error.to_string()))
+        });
+        let mut away: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        away.sort();
+        away
     }
 
     /// Starts a recheck where one is due. True when it was too late to go on with what is known: then it was waited for,

@@ -46,6 +46,10 @@ pub trait PasswordProvider: Send + Sync {
     fn canonical(&self, user: &str) -> String;
     /// Asks again, without the password: the identity as it is now; `AccountRefused` ends the session.
     async fn recheck(&self, identity: &Identity, state: Option<&str>) -> Result<Vouched, ProviderError>;
+    /// Whether it could answer now; what reads a file of this machine always can.
+    async fn health(&self) -> Result<(), ProviderError> {
+        Ok(())
+    }
 }
 
 /// Where to send the browser, and what must be remembered until it comes back (sealed by the login attempt).

@@ -73,6 +73,9 @@ async fn ready_with_details(health: web::Data<Health>, gate: web::Data<ArcSwap<G
             degraded.push(json!({"part": "mlflow", "name": upstream.name, "text": error.to_string()}));
         }
     }
+    for (name, text) in gate.providers_away().await {
+        degraded.push(json!({"part": "provider", "name": name, "text": text}));
+    }
     told(health.is_ready(&gate), json!({"degraded": degraded}))
 }
 

@@ -15,6 +15,20 @@ pub(super) fn of_any_user(template: &str) -> String {
     template.replace("{username}", "*")
 }
 
+/// The attributes that a user filter compares a whole name with; none where it does anything else with it.
+pub(super) fn naming(template: &str) -> Vec<&str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    let parts: Vec<_> = template.split("{username}").collect();
+    let found: Option<Vec<_>> = parts
+        .windows(2)
+        .map(|around| {
+            let (_, attribute) = around[0].strip_suffix('=')?.rsplit_once('(')?;
+            (around[1].starts_with(')') && attribute.chars().all(plain)).then_some(attribute)
+        })
+        .collect();
+    found.unwrap_or_default()
+}
+
 /// A group filter for one member.
 pub(super) fn of_member(template: &str, dn: &str, name: &str) -> String {
     // In one pass: a name that reads `{dn}` is a name.
@@ -109,6 +123,22 @@ mod tests {
         let chained = in_chain("(&(objectClass=group)(member={dn}))");
         assert_eq!(chained, "(&(objectClass=group)(member:1.2.840.113556.1.4.1941:={dn}))");
         assert!(ldap3::parse_filter(of_member(&chained, "cn=a,dc=b", "")).is_ok());
+    }
+
+    #[test]
+    fn the_attributes_that_hold_the_name_are_known() {
+        assert_eq!(naming("(&(objectClass=person)(uid={username}))"), ["uid"]);
+        assert_eq!(
+            naming("(|(sAMAccountName={username})(userPrincipalName={username}))"),
+            ["sAMAccountName", "userPrincipalName"]
+        );
+        for other in [
+            "(mail={username}@example.com)",
+            "(|(uid={username})(cn=*{username}))",
+            "(cn:dn:={username})",
+        ] {
+            assert!(naming(other).is_empty(), "{other}");
+        }
     }
 
     #[test]

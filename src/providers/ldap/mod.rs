@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ldap3::Scope;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{PasswordProvider, ProviderError, Vouched};
@@ -29,6 +30,8 @@ use states::State;
 
 /// A wrong name and a wrong password are answered no sooner, so that the time tells nothing of which it was.
 const WRONG: Duration = Duration::from_millis(700);
+/// People who sign in at one moment: each has a connection, and a flood of guesses must not become one for the directory.
+const AT_ONCE: usize = 64;
 /// Bytes.
 const LONGEST_NAME: usize = 256;
 
@@ -45,6 +48,7 @@ pub struct Ldap(Arc<Inner>);
 struct Inner {
     id: String,
     directory: Directory,
+    turns: Semaphore,
     clock: Arc<dyn Clock>,
 }
 
@@ -57,6 +61,7 @@ impl Ldap {
         Ok(Self(Arc::new(Inner {
             id: id.to_owned(),
             directory: Directory::new(config)?,
+            turns: Semaphore::new(AT_ONCE),
             clock,
         })))
     }
@@ -113,6 +118,20 @@ impl PasswordProvider for Ldap {
         self.within(|inner| async move { inner.recheck(&identity, state.as_deref()).await })
             .await
     }
+
+    async fn health(&self) -> Result<(), ProviderError> {
+        self.within(|inner| async move {
+            let root = Question {
+                base: "",
+                scope: Scope::Base,
+                filter: "(objectClass=*)",
+                attributes: &["1.1"],
+                most: Most::Enough(1),
+            };
+            inner.directory.search(root).await.map(drop)
+        })
+        .await
+    }
 }
 
 /// A bind with an empty password succeeds as nobody (RFC 4513, 5.1.2), and with NUL some see half of it.
@@ -144,6 +163,8 @@ impl Inner {
     }
 
     async fn sign_in(&self, user: &str, password: &Secret) -> Result<Vouched, ProviderError> {
+        let turn = self.turns.acquire().await;
+        let _turn = turn.map_err(|_| ProviderError::Unavailable("too many sign-ins at once".to_owned()))?;
         let user = user.trim();
         let person = match &self.config().user_dn {
             Some(template) => {
@@ -178,7 +199,7 @@ impl Inner {
             }
         };
         let link = self.directory.connect().await?;
-        let Some(person) = person else {
+        let Some(person) = person.filter(|person| is_named(self.config(), person, user)) else {
             // The same work as for somebody who is there.
             let nobody = format!("cn=nobody is called this,{}", self.config().user_base);
             let _ = bind(&link, &nobody, password).await?;
@@ -269,6 +290,7 @@ impl Inner {
             "objectSid",
         ];
         attributes.extend(states::ATTRIBUTES);
+        attributes.extend(filter::naming(&self.config().user_filter));
         let question = Question {
             base,
             scope,
@@ -317,6 +339,18 @@ impl Inner {
             state: Some(state),
         })
     }
+}
+
+/// Whether a found person has the typed name in the spelling that guesses are counted by. Active Directory finds `jose` by
+/// `José` too: each accent would be a new counter.
+fn is_named(config: &LdapProvider, person: &Entry, typed: &str) -> bool {
+    let typed = canonical(config, typed);
+    let naming = filter::naming(&config.user_filter);
+    naming.is_empty()
+        || naming
+            .iter()
+            .flat_map(|attribute| person.texts(attribute))
+            .any(|name| canonical(config, name) == typed)
 }
 
 /// The name that the directory gives: of several the one in the DN, else the first by the alphabet, whichever was typed.

@@ -68,6 +68,21 @@ fn guesses_are_counted_for_one_person_whatever_the_spelling() {
 }
 
 #[test]
+fn whom_a_directory_finds_by_another_spelling_is_not_meant() {
+    let config = config("(|(sAMAccountName={username})(userPrincipalName={username}))");
+    let person = Entry::of(
+        "cn=jose",
+        &[("sAMAccountName", &["jose"]), ("userPrincipalName", &["jose@ad.test"])],
+    );
+    for typed in ["jose", " JOSE ", "Jose@ad.test"] {
+        assert!(is_named(&config, &person, typed), "{typed}");
+    }
+    for typed in ["josé", "jo\u{ad}se", "josef"] {
+        assert!(!is_named(&config, &person, typed), "{typed}");
+    }
+}
+
+#[test]
 fn the_user_name_is_the_directorys() {
     let config = config("(uid={username})");
     let named = |dn: &str, names: &[&str]| user_name(&config, &Entry::of(dn, &[("uid", names)])).ok();
