@@ -99,6 +99,9 @@ fn broken(why: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{Just, any, prop};
+    use proptest::{prop_assert, prop_oneof, proptest};
+
     use super::*;
 
     async fn read(bytes: &[u8]) -> io::Result<Vec<u8>> {
@@ -148,6 +151,21 @@ mod tests {
             &[],
         ] {
             assert!(read(bytes).await.is_err(), "{bytes:x?}");
+        }
+    }
+
+    proptest! {
+        /// Two readings of one message would be a way past the look.
+        #[test]
+        fn what_passes_the_look_is_read_whole_by_the_parser(
+            body in prop::collection::vec(prop_oneof![Just(0x30_u8), Just(2), Just(1), Just(0), Just(0x81), any::<u8>()], 0..60)
+        ) {
+            let mut bytes = vec![SEQUENCE, u8::try_from(body.len()).unwrap()];
+            bytes.extend(body);
+            if is_sound(&bytes[2..]) {
+                let (rest, _) = ldap3::asn1::parse_tag(&bytes).unwrap();
+                prop_assert!(rest.is_empty());
+            }
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, StdStream};
 use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
@@ -16,6 +18,7 @@ use crate::providers::ProviderError;
 
 /// The extended operation 1.3.6.1.4.1.1466.20037 (RFC 4511, 4.14.1), as message 1.
 const START_TLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
+const KEEPALIVE: Duration = Duration::from_secs(60);
 const EXTENDED_RESPONSE: u8 = 0x78;
 const ENUMERATED: u8 = 0x0a;
 
@@ -43,6 +46,9 @@ pub(super) async fn open(url: &LdapUrl, start_tls: bool, tls: &TlsConnector) -> 
     let away = |error: io::Error| ProviderError::Unavailable(format!("{url}: {error}"));
     let mut stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(away)?;
     stream.set_nodelay(true).map_err(away)?;
+    // A firewall that forgets an idle connection tells nobody; the next person would wait for it in vain.
+    let alive = TcpKeepalive::new().with_time(KEEPALIVE);
+    SockRef::from(&stream).set_tcp_keepalive(&alive).map_err(away)?;
     if start_tls {
         ask_for_tls(&mut stream, url).await?;
     }
