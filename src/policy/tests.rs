@@ -226,7 +226,7 @@ fn anothers_standing_is_none() {
             .authorize(Some((caller, &standing)), Ask(read(experiment("a"))))
             .is_ok()
     };
-    assert!(decide(admin.clone()), "the control");
+    assert!(decide(admin), "the control");
     assert!(!decide(other));
 }
 
