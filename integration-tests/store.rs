@@ -134,12 +134,16 @@ async fn lists_by_owner(store: &dyn Store) {
     })
     .await;
     assert_eq!(keys(store, "d").await, ["d:1", "d:2", "d:3", "d:4"]);
+    assert_eq!(store.size("d").await.unwrap(), 4);
+    assert_eq!(store.size("d/bob").await.unwrap(), 2, "one of three has ended");
+    assert_eq!(store.size("nobody").await.unwrap(), 0);
     assert!(store.delete("d:1", Some("d/alice")).await.unwrap());
     assert_eq!(
         store.list("d/alice").await.unwrap(),
         [("d:2".to_owned(), b"2".to_vec())]
     );
     assert_eq!(keys(store, "d").await, ["d:2", "d:3", "d:4"]);
+    assert_eq!(store.size("d").await.unwrap(), 3);
     assert!(keys(store, "d/al").await.is_empty());
 }
 

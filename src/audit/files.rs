@@ -155,7 +155,7 @@ pub(super) fn pack(path: &Path) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&packing)?;
-    let mut encoder = GzEncoder::new(&mut target, Compression::default());
+    let mut encoder = GzEncoder::new(&mut target, Compression::fast());
     io::copy(&mut File::open(path)?, &mut encoder)?;
     encoder.finish()?;
     target.sync_all()?;

@@ -145,6 +145,28 @@ impl Mlflow {
         })
     }
 
+    /// A request was carried out: what it may have renamed, deleted or tagged is asked for again.
+    pub fn carried_out(&self, request: &Request) {
+        let noun = request.action.split('.').next().unwrap_or_default();
+        for access in &request.accesses {
+            let (permission, resources) = match access {
+                Access::On { permission, resource } => (permission, std::slice::from_ref(resource)),
+                Access::AnyOf { permission, resources } => (permission, resources.as_slice()),
+                Access::Public | Access::Member => continue,
+            };
+            for resource in resources.iter().filter(|_| *permission > Permission::Read) {
+                match (noun, resource.kind, resource.id(), resource.name()) {
+                    ("experiment", Kind::Experiment, Some(id), _) => self.lookup.forget_experiment(id),
+                    ("registered_model", Kind::RegisteredModel | Kind::Prompt, _, Some(name)) => {
+                        self.lookup.forget_model(name);
+                    }
+                    (_, kind, Some(id), _) if noun == kind.as_str() => self.lookup.forget_gateway_object(kind, id),
+                    _ => {}
+                }
+            }
+        }
+    }
+
     fn find(&self, method: &Method, target: &Target, version: Version) -> Result<Found, MlflowError> {
         let found = verb_of(method)
             .and_then(|verb| self.routes.find(verb, &target.segments, version))

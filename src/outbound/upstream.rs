@@ -1,12 +1,7 @@
 //! The client for MLflow: HTTP/1.1 on hyper, connections pooled per worker thread, bodies streamed as they come.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,24 +10,19 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::body::{LocalBody, Upload, Watched, collect, empty, full};
+use super::pool::{Line, attach};
 use super::tls;
 use crate::config;
-
-/// uvicorn closes an idle connection after 5 s: ours leaves before that, so that hardly a request meets a closing one.
-const IDLE_LIMIT: Duration = Duration::from_secs(4);
-
-/// Idle connections kept per thread and upstream.
-const IDLE_COUNT: usize = 128;
 
 /// What one connection may hold of an answer that its client takes slowly.
 const READ_BUFFER: usize = 128 * 1024;
@@ -55,7 +45,7 @@ pub struct UpstreamClient {
     origin: Arc<Origin>,
 }
 
-struct Origin {
+pub(super) struct Origin {
     host: String,
     port: u16,
     /// `Host` as MLflow's host check wants it: its own.
@@ -122,7 +112,8 @@ impl UpstreamClient {
     pub async fn send(&self, request: Request<LocalBody>) -> Result<Response<LocalBody>, UpstreamError> {
         match self.send_pooled(request).await? {
             Pooled::Answered(answer) => Ok(answer),
-            Pooled::Unsent(request) => self.send_anew(request).await,
+            // Boxed: a handshake takes room that nearly no request needs, and that each would be moved about with.
+            Pooled::Unsent(request) => Box::pin(self.send_anew(request)).await,
             Pooled::Died(error) => Err(error),
         }
     }
@@ -138,14 +129,14 @@ impl UpstreamClient {
     ) -> Result<Response<LocalBody>, UpstreamError> {
         match self.send_pooled(make()).await? {
             Pooled::Answered(answer) => Ok(answer),
-            Pooled::Unsent(request) => self.send_anew(request).await,
-            Pooled::Died(_) => self.send_anew(self.addressed(make())?).await,
+            Pooled::Unsent(request) => Box::pin(self.send_anew(request)).await,
+            Pooled::Died(_) => Box::pin(self.send_anew(self.addressed(make())?)).await,
         }
     }
 
     async fn send_pooled(&self, request: Request<LocalBody>) -> Result<Pooled, UpstreamError> {
         let (mut request, upload) = self.addressed(request)?;
-        while let Some(mut line) = self.idle_line() {
+        while let Some(mut line) = Line::idle(&self.origin) {
             match self.exchange(&mut line, request, &upload).await {
                 Ok(answer) => return Ok(Pooled::Answered(attach(answer, line, upload))),
                 Err(Failed { unsent: Some(back), .. }) => request = *back,
@@ -272,29 +263,11 @@ impl UpstreamClient {
         }
     }
 
-    /// A pooled connection that is free at this moment.
-    fn idle_line(&self) -> Option<Line> {
-        POOLS.with_borrow_mut(|pools| {
-            let pool = pools.get_mut(&(Arc::as_ptr(&self.origin) as usize))?;
-            while let Some(line) = pool.lines.pop() {
-                if line.idle_since.elapsed() < IDLE_LIMIT && line.sender.is_ready() {
-                    return Some(line);
-                }
-            }
-            None
-        })
-    }
-
     async fn connect(&self) -> Result<Line, UpstreamError> {
         timeout(self.origin.connect_timeout, self.origin.connect())
             .await
             .map_err(|_| UpstreamError::Unreachable("no connection in time".to_owned()))?
-            .map(|(sender, driver)| Line {
-                sender,
-                driver,
-                idle_since: Instant::now(),
-                origin: Arc::downgrade(&self.origin),
-            })
+            .map(|(sender, driver)| Line::new(sender, driver, &self.origin))
             .map_err(|error| UpstreamError::Unreachable(error.to_string()))
     }
 }
@@ -326,64 +299,6 @@ where
     Ok((sender, driver.abort_handle()))
 }
 
-// === The pool ===
-
-thread_local! {
-    // Keyed by the address of the origin, which cannot be given to another while the pool's `Weak` holds its place.
-    static POOLS: RefCell<HashMap<usize, Pool>> = RefCell::new(HashMap::new());
-}
-
-struct Pool {
-    origin: Weak<Origin>,
-    /// Last in, first out.
-    lines: Vec<Line>,
-}
-
-/// One connection. Dropping it closes it, whatever it was doing.
-struct Line {
-    sender: SendRequest<LocalBody>,
-    driver: AbortHandle,
-    idle_since: Instant,
-    origin: Weak<Origin>,
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
-impl Line {
-    fn put_back(mut self) {
-        let Some(origin) = self.origin.upgrade().filter(|_| !self.sender.is_closed()) else {
-            return;
-        };
-        self.idle_since = Instant::now();
-        let key = Arc::as_ptr(&origin) as usize;
-        let late = POOLS.with_borrow_mut(|pools| {
-            if !pools.contains_key(&key) {
-                pools.retain(|_, pool| pool.origin.strong_count() > 0);
-            }
-            let pool = pools.entry(key).or_insert_with(|| Pool {
-                origin: Arc::downgrade(&origin),
-                lines: Vec::new(),
-            });
-            // The oldest stand in front: when they are over their time they go, a few at each return.
-            let late = pool
-                .lines
-                .iter()
-                .take(4)
-                .take_while(|line| line.idle_since.elapsed() >= IDLE_LIMIT)
-                .count();
-            let late = late.max((pool.lines.len() + 1).saturating_sub(IDLE_COUNT));
-            let late: Vec<_> = pool.lines.drain(..late).collect();
-            pool.lines.push(self);
-            late
-        });
-        drop(late);
-    }
-}
-
 /// A request on its way out, and how far its body is.
 type Addressed = (Request<LocalBody>, Rc<Upload>);
 
@@ -404,73 +319,6 @@ struct Failed {
 
 fn broken(error: &hyper::Error) -> UpstreamError {
     UpstreamError::Broken(error.to_string())
-}
-
-// === Bodies ===
-
-/// An answer's body that gives its connection back when it is through, and closes it when it is dropped before.
-struct Leased {
-    body: Incoming,
-    line: Option<Line>,
-    upload: Rc<Upload>,
-}
-
-fn attach(answer: Response<Incoming>, line: Line, upload: Rc<Upload>) -> Response<LocalBody> {
-    answer.map(|body| {
-        let mut leased = Leased {
-            body,
-            line: Some(line),
-            upload,
-        };
-        if leased.body.is_end_stream() {
-            leased.release();
-        }
-        Box::pin(leased) as LocalBody
-    })
-}
-
-impl Leased {
-    /// An early answer leaves an upload behind that nobody will read: such a connection is closed.
-    fn release(&mut self) {
-        if let Some(line) = self.line.take()
-            && self.upload.done.get()
-        {
-            line.put_back();
-        }
-    }
-}
-
-impl Body for Leased {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        match frame {
-            Some(Ok(frame)) => {
-                if self.body.is_end_stream() {
-                    self.release();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(error)) => {
-                self.line = None;
-                Poll::Ready(Some(Err(io::Error::other(error))))
-            }
-            None => {
-                self.release();
-                Poll::Ready(None)
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 #[cfg(test)]

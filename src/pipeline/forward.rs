@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::StatusCode;
@@ -41,7 +42,10 @@ impl Gate {
         record: Record,
     ) -> Result<Response, Halted> {
         let answered = match self.carry_out(upstream, &permit, &mut incoming).await {
-            Ok(answered) => answered,
+            Ok(answered) => {
+                upstream.mlflow.carried_out(permit.request());
+                answered
+            }
             Err(stopped) => {
                 return Err(Halted {
                     stopped: blame(stopped, incoming.sender.fault.get()),
@@ -70,7 +74,7 @@ impl Gate {
                 .map(Answered::Streamed),
             Answer::Listed(plan) => {
                 let may = |permission, resource: &_| permit.may(permission, resource);
-                match plan.cut(&upstream.client, &request.outgoing, &may).await? {
+                match Box::pin(plan.cut(&upstream.client, &request.outgoing, &may)).await? {
                     Cut::Forward(outgoing) => self
                         .send(upstream, permit, &outgoing, incoming)
                         .await
@@ -105,6 +109,7 @@ impl Gate {
         outgoing: &Outgoing,
         incoming: &mut Incoming,
     ) -> Result<http::Response<LocalBody>, Stopped> {
+        let started = Instant::now();
         let uri = http::Uri::try_from(outgoing.target.as_str())
             .map_err(|_| Stopped::Malformed("The path is not one that can be sent on.".to_owned()))?;
         let make = |body: LocalBody, headers: http::HeaderMap| {
@@ -116,7 +121,9 @@ impl Gate {
         };
         if matches!(outgoing.body, OutgoingBody::Empty) && outgoing.method.is_safe() {
             let headers = || self.headers(upstream, permit, &outgoing.target, incoming);
-            return Ok(upstream.client.send_safely(|| make(body::empty(), headers())).await?);
+            let answer = upstream.client.send_safely(|| make(body::empty(), headers())).await?;
+            self.trail.metrics.upstream(started.elapsed());
+            return Ok(answer);
         }
         let mut headers = self.headers(upstream, permit, &outgoing.target, incoming);
         let body = match &outgoing.body {
@@ -135,7 +142,9 @@ impl Gate {
                 Box::pin(incoming.take_body())
             }
         };
-        Ok(upstream.client.send(make(body, headers)).await?)
+        let answer = upstream.client.send(make(body, headers)).await?;
+        self.trail.metrics.upstream(started.elapsed());
+        Ok(answer)
     }
 
     fn headers(

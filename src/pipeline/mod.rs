@@ -187,6 +187,10 @@ impl Gate {
         &self.config
     }
 
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
     pub fn upstreams(&self) -> &[Upstream] {
         &self.upstreams
     }

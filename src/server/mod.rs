@@ -293,6 +293,13 @@ async fn chores(force: InForce, lasting: Lasting) {
         let gate = force.gate.load_full();
         for upstream in gate.upstreams() {
             upstream.mlflow.refresh().await;
+            for (cache, (hits, misses)) in upstream.mlflow.lookup().counts() {
+                lasting.metrics.cache(&upstream.name, cache, hits, misses);
+            }
+        }
+        // Away, it is told elsewhere.
+        if let Ok(count) = gate.sessions().count().await {
+            lasting.metrics.sessions(count);
         }
         lasting.metrics.tidy();
         drop(gate);

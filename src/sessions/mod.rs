@@ -197,6 +197,14 @@ impl Sessions {
         Ok(ended)
     }
 
+    /// How many live sessions there are, on all replicas.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn count(&self) -> Result<usize> {
+        Ok(self.vault.size().await?)
+    }
+
     /// All live sessions, or those of one user (provider, user); the newest first.
     ///
     /// # Errors

@@ -254,6 +254,15 @@ impl Store for MemoryStore {
             .collect())
     }
 
+    async fn size(&self, owner: &str) -> Result<usize> {
+        let now = self.clock.now();
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = shelves.owners.get(owner).into_iter().flatten();
+        Ok(keys
+            .filter(|key| shelves.entry(key).is_some_and(|entry| entry.ends > now))
+            .count())
+    }
+
     async fn count(&self, key: &str, window: Duration) -> Result<(u64, Duration)> {
         let (mut shelves, now) = self.open(key);
         let (before, ends) = match shelves.entry(key) {

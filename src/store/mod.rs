@@ -55,6 +55,8 @@ pub trait Store: Send + Sync {
     async fn delete(&self, key: &str, owner: Option<&str>) -> Result<bool>;
     /// Live entries of an owner: (key, value).
     async fn list(&self, owner: &str) -> Result<Vec<(String, Vec<u8>)>>;
+    /// How many live entries an owner has.
+    async fn size(&self, owner: &str) -> Result<usize>;
     /// Adds one to a counter that ends `window` after its first count; the count and what is left of the window.
     async fn count(&self, key: &str, window: Duration) -> Result<(u64, Duration)>;
     /// Takes one back from a counter that still runs; never below zero.

@@ -100,6 +100,15 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], time[1] * 1000 + math.floor(time[2] 
     )
 });
 
+/// ARGV: none. How many members have not ended.
+static SIZE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local time = redis.call('TIME')
+return redis.call('ZCOUNT', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000), '+inf')",
+    )
+});
+
 pub struct RedisStore {
     manager: ConnectionManager,
     clock: Arc<dyn Clock>,
@@ -349,6 +358,11 @@ impl Store for RedisStore {
             );
         }
         Ok(entries)
+    }
+
+    async fn size(&self, owner: &str) -> Result<usize> {
+        let mut redis = self.manager.clone();
+        self.ask(SIZE.key(index(owner)).invoke_async(&mut redis)).await
     }
 
     async fn count(&self, key: &str, window: Duration) -> Result<(u64, Duration)> {

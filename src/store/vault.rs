@@ -257,6 +257,14 @@ impl<R: Record> Vault<R> {
         Ok(record.filter(|_| stood))
     }
 
+    /// How many there are.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn size(&self) -> Result<usize> {
+        self.store.size(R::KIND).await
+    }
+
     /// All records, or those of one `(provider, user)`.
     ///
     /// # Errors

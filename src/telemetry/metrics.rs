@@ -110,9 +110,12 @@ impl Metrics {
         self.audit_lag.record(took);
     }
 
-    /// `result` is `hit` or `miss`.
-    pub fn cache(&self, cache: &'static str, result: &'static str) {
-        counter(&self.recorder, CACHE, &[("cache", cache), ("result", result)]).increment(1);
+    /// What an upstream's caches have seen since the start.
+    pub fn cache(&self, upstream: &str, cache: &'static str, hits: u64, misses: u64) {
+        for (result, count) in [("hit", hits), ("miss", misses)] {
+            let labels = [("upstream", upstream), ("cache", cache), ("result", result)];
+            counter(&self.recorder, CACHE, &labels).absolute(count);
+        }
     }
 
     /// `outcome` is `taken_over` or `refused`.

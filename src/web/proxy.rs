@@ -17,8 +17,12 @@ pub(super) async fn pass(
     let gate = gate.load_full();
     let seen = guard::seen(&request).unwrap_or_else(|| gate.see(&request));
     let incoming = Incoming::new(request.clone(), payload.into_inner(), gate.config(), seen.clone());
-    match gate.pass(incoming).await {
+    // Boxed: the way of a request is a large thing to move from service to service.
+    match Box::pin(gate.pass(incoming)).await {
         Ok(response) => response,
-        Err(halted) => error::answer(&request, &gate, &front.load().pages, seen.id.as_str(), halted).await,
+        Err(halted) => {
+            let pages = &front.load().pages;
+            Box::pin(error::answer(&request, &gate, pages, seen.id.as_str(), halted)).await
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
@@ -23,6 +24,8 @@ pub(super) struct Remembered<K, V> {
     held: Cache<K, Held<V>>,
     lifetime: Duration,
     clock: Arc<dyn Clock>,
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 /// Why there is nothing to remember.
@@ -37,7 +40,14 @@ impl<K: Hash + Eq + Clone, V: Clone> Remembered<K, V> {
             held: Cache::new(entries),
             lifetime,
             clock,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
         }
+    }
+
+    /// Answers that were held when they were wanted, and that were not.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 
     /// What is held and not too old.
@@ -58,8 +68,10 @@ impl<K: Hash + Eq + Clone, V: Clone> Remembered<K, V> {
         ask: impl Future<Output = Result<Option<V>, MlflowError>>,
     ) -> Result<Option<V>, MlflowError> {
         if let Some(value) = self.get(key) {
+            self.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(Some(value));
         }
+        self.misses.fetch_add(1, Ordering::Relaxed);
         let asked = async {
             match ask.await {
                 Ok(Some(value)) => Ok(self.aged(value)),

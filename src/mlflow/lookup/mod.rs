@@ -126,8 +126,8 @@ impl Lookup {
         for id in ids {
             found.push(match self.experiments.get(id) {
                 None if unknown > FEW => None,
-                None => self.experiment(id).await?,
-                known => known,
+                // Asks for it once more where it is held, and counts.
+                _ => self.experiment(id).await?,
             });
         }
         Ok(found)
@@ -384,11 +384,14 @@ impl Lookup {
         Ok(())
     }
 
-    /// An answer that passed by told where a child belongs.
-    pub fn learn_child(&self, child: Child, id: &str, experiment_id: &str) {
-        if is_plain_id(id) && is_experiment_id(experiment_id) {
-            self.children.learn((child, id.to_owned()), experiment_id.into());
-        }
+    /// Hits and misses of each cache since the start.
+    pub fn counts(&self) -> [(&'static str, (u64, u64)); 4] {
+        [
+            ("child", self.children.counts()),
+            ("experiment", self.experiments.counts()),
+            ("model", self.models.counts()),
+            ("gateway", self.gateway.counts()),
+        ]
     }
 
     /// A rename, delete or restore passed by.
