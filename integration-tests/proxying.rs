@@ -412,13 +412,19 @@ fn a_client_that_leaves_cancels_its_request_upstream_and_is_recorded() {
 fn an_answer_or_an_upload_that_breaks_off_never_looks_whole() {
     let (echo, gateway) = start();
     let token = format!("Bearer {}", gateway.token("ada"));
-    let mut stream = BufReader::new(open(
-        &gateway,
-        &Request::get(READS)
+    let cut = |length: &str| {
+        let play = format!("cut={length}");
+        Request::get(READS)
             .header("Authorization", &token)
-            .header("X-Play", "cut"),
-    ));
-    assert_eq!(read_head(&mut stream).unwrap().header("content-length"), Some("100"));
+            .header("X-Play", &play)
+    };
+    assert_eq!(
+        gateway.send(&cut("100")).status,
+        502,
+        "a small one is not begun before it is here"
+    );
+    let mut stream = BufReader::new(open(&gateway, &cut("100000")));
+    assert_eq!(read_head(&mut stream).unwrap().header("content-length"), Some("100000"));
     let mut half = Vec::new();
     let _ = stream.read_to_end(&mut half);
     assert_eq!(half, b"half");

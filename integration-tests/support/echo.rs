@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What the header `x-play` of a request asks for:
 /// `big=BYTES` an answer of so many bytes; `sse` two events, the second when [`Echo::release`] was called; `hang` no answer
-/// until the client leaves; `cut` half an answer; `early` an answer before the body; `redirect=URL`; `hop` headers that stay on
+/// until the client leaves; `cut=LENGTH` half an answer; `early` an answer before the body; `redirect=URL`; `hop` headers that stay on
 /// their hop; anything else: the request as JSON.
 pub struct Echo {
     pub url: String,
@@ -234,7 +234,7 @@ fn answer(
             Err(std::io::ErrorKind::ConnectionAborted.into())
         }
         "cut" => {
-            writer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")?;
+            write!(writer, "HTTP/1.1 200 OK\r\ncontent-length: {value}\r\n\r\nhalf")?;
             Err(std::io::ErrorKind::ConnectionAborted.into())
         }
         "redirect" => write!(writer, "HTTP/1.1 308 Permanent Redirect\r\nlocation: {value}\r\ncontent-length: 0\r\n\r\n"),

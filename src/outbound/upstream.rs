@@ -25,7 +25,7 @@ use super::tls;
 use crate::config;
 
 /// What one connection may hold of an answer that its client takes slowly.
-const READ_BUFFER: usize = 128 * 1024;
+const READ_BUFFER: usize = 64 * 1024;
 
 #[derive(Debug, Error)]
 pub enum UpstreamError {

@@ -16,7 +16,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::dev::{Server as Running, ServerHandle};
-use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result, anyhow, ensure};
 use arc_swap::ArcSwap;
@@ -205,7 +204,6 @@ fn serve_main(
             .app_data(gate.clone())
             .app_data(front.clone())
             .app_data(health.clone())
-            .wrap(from_fn(crate::web::see))
             .configure(crate::web::configure(&base))
     })
     .client_request_timeout(HEADER_TIME)

@@ -1,10 +1,11 @@
-//! What stands before every page and every request for MLflow: an id, the client's address, and whether it may connect at all.
+//! What stands before our own pages: an id, the client's address, and whether it may connect at all. For what is MLflow's the
+//! pipeline does the same, and records it.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpRequest, web};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 
 use crate::pipeline::{Gate, Seen};
@@ -12,7 +13,7 @@ use crate::pipeline::{Gate, Seen};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Puts what was seen into the request, and the request's id onto the answer.
-pub async fn see(
+pub(super) async fn see(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -23,7 +24,7 @@ pub async fn see(
         return Err(actix_web::error::ErrorInternalServerError("the gate is not set up"));
     };
     let seen = gate.see(request.request());
-    let id = HeaderValue::from_str(seen.id.as_str());
+    let id = seen.id.clone();
     let may_come_in = gate.may_connect(seen.address) || !is_ours(gate.base_path(), request.path());
     request.extensions_mut().insert(seen);
     let mut response = if may_come_in {
@@ -31,12 +32,17 @@ pub async fn see(
     } else {
         request.into_response(super::error::not_admitted())
     };
-    if let Ok(id) = id
-        && !response.headers().contains_key(REQUEST_ID)
-    {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
+    name(response.response_mut(), id.as_str());
     Ok(response)
+}
+
+/// Every answer, an error's too, carries its request's id.
+pub(super) fn name<B>(answer: &mut HttpResponse<B>, id: &str) {
+    if let Ok(id) = HeaderValue::from_str(id)
+        && !answer.headers().contains_key(REQUEST_ID)
+    {
+        answer.headers_mut().insert(REQUEST_ID, id);
+    }
 }
 
 /// Our own pages, which `[network]` closes here; the pipeline does it for what is MLflow's, and records it. Probes are let in:

@@ -19,13 +19,11 @@ mod proxy;
 mod tests;
 
 use actix_web::guard::fn_guard;
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, http::header::LOCATION};
 
-pub use guard::see;
-
-/// The main listener. `base` is `public_url`'s path. Wants `Data<ArcSwap<Gate>>`, `Data<ArcSwap<Front>>` and `Data<Health>`, and
-/// `guard::see` around it all: the first to see a request, so that every answer, an error's too, carries its id.
+/// The main listener. `base` is `public_url`'s path. Wants `Data<ArcSwap<Gate>>`, `Data<ArcSwap<Front>>` and `Data<Health>`.
 pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let base = base.to_owned();
     move |config| {
@@ -43,15 +41,15 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             let home = format!("{base}/");
             site = site.route("", web::get().to(move || std::future::ready(moved(&home))));
         }
+        let ours = fn_guard(move |request| may_be_ours(&base, request.head().uri.path()));
         config
-            // First, and past the patterns of our own pages: nearly every request is one for MLflow.
             .service(
-                web::scope("")
-                    .guard(fn_guard(move |request| !may_be_ours(&base, request.head().uri.path())))
-                    .default_service(web::to(proxy::pass)),
+                site.default_service(web::to(proxy::pass))
+                    .guard(ours)
+                    .wrap(from_fn(guard::see)),
             )
-            .service(site.default_service(web::to(proxy::pass)))
-            // Beside `base` is nothing, and the pipeline says so.
+            // Past the patterns of our own pages: nearly every request is one for MLflow. Beside `base` is nothing, and the
+            // pipeline says so.
             .default_service(web::to(proxy::pass));
     }
 }
@@ -59,7 +57,7 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
 /// Whether one of our own pages could be meant; the routes decide.
 fn may_be_ours(base: &str, path: &str) -> bool {
     path.strip_prefix(base)
-        .is_none_or(|path| path.is_empty() || path.starts_with("/auth") || path.starts_with("/.well-known/"))
+        .is_some_and(|path| path.is_empty() || path.starts_with("/auth") || path.starts_with("/.well-known/"))
 }
 
 fn moved(home: &str) -> HttpResponse {

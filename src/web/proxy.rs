@@ -15,6 +15,7 @@ pub(super) async fn pass(
     front: web::Data<ArcSwap<Front>>,
 ) -> HttpResponse {
     let gate = gate.load_full();
+    // What could have been ours was seen before.
     let seen = guard::seen(&request).unwrap_or_else(|| gate.see(&request));
     let incoming = Incoming::new(request.clone(), payload.into_inner(), gate.config(), seen.clone());
     // Boxed: the way of a request is a large thing to move from service to service.
@@ -22,7 +23,10 @@ pub(super) async fn pass(
         Ok(response) => response,
         Err(halted) => {
             let pages = &front.load().pages;
-            Box::pin(error::answer(&request, &gate, pages, seen.id.as_str(), halted)).await
+            let id = seen.id.as_str();
+            let mut answer = Box::pin(error::answer(&request, &gate, pages, id, halted)).await;
+            guard::name(&mut answer, id);
+            answer
         }
     }
 }
