@@ -20,12 +20,12 @@ fn event(user: &str, action: &str) -> Event {
             ..Actor::default()
         }
         .into(),
-        action: action.to_owned(),
+        action: action.to_owned().into(),
         resources: Vec::new(),
         upstream: None,
         outcome: Outcome::Allowed,
         reason: Why {
-            code: "granted".to_owned(),
+            code: "granted".into(),
             text: "=cmd()\u{202e}".to_owned(),
         },
         http: None,

@@ -342,3 +342,46 @@ fn an_endpoint_is_named_in_one_way() {
     assert_ne!(detect(None), 403, "the control");
     assert_eq!(detect(Some("theirs")), 403);
 }
+
+#[test]
+fn a_rename_through_the_gateway_counts_at_once() {
+    let mlflow = Mlflow::shared(NEWEST);
+    let gateway = Setup::new(&mlflow.url()).start();
+    let (tom, ed) = (Person::new(&gateway, "tom-a"), Person::new(&gateway, "ed"));
+    let id = experiment(&mlflow, "a/renamed");
+    let get = || {
+        tom.ask(Request::get(&format!(
+            "/api/2.0/mlflow/experiments/get?experiment_id={id}"
+        )))
+        .status
+    };
+    let rename = |name: &str| {
+        ed.json(
+            "POST",
+            "/api/2.0/mlflow/experiments/update",
+            &json!({"experiment_id": id, "new_name": name}),
+        )
+        .status
+    };
+    assert_eq!(get(), 200, "the control");
+    assert_eq!((rename("c/renamed"), get()), (200, 403), "it left the team");
+    assert_eq!((rename("a/renamed"), get()), (200, 200), "and came back");
+    let model = |name: &str| {
+        tom.ask(Request::get(&format!(
+            "/api/2.0/mlflow/registered-models/get?name={name}"
+        )))
+        .status
+    };
+    let made = ed.json(
+        "POST",
+        "/api/2.0/mlflow/registered-models/create",
+        &json!({"name": "a-renamed"}),
+    );
+    assert_eq!((made.status, model("a-renamed")), (200, 200), "the control");
+    let gone = Person::new(&gateway, "mona").json(
+        "DELETE",
+        "/api/2.0/mlflow/registered-models/delete",
+        &json!({"name": "a-renamed"}),
+    );
+    assert_eq!((gone.status, model("a-renamed")), (200, 404));
+}

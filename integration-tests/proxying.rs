@@ -520,3 +520,48 @@ fn mlflow_that_is_gone_is_a_502_and_never_a_500_of_ours() {
     assert!(!answer.text().contains(url.trim_start_matches("http://")));
     assert_eq!(gateway.send(&Request::get("/auth/healthz")).status, 200);
 }
+
+#[test]
+fn more_requests_than_the_limit_are_told_to_wait_by_address_and_by_user() {
+    let echo = Echo::start();
+    let mut setup = Setup::new(&echo.url);
+    setup.limits.push_str("\nrequests = \"5/60s\"");
+    setup
+        .sections
+        .push_str("\n[network]\ntrusted_proxies = [\"127.0.0.1/32\"]\n");
+    let gateway = setup.start();
+    let tokens = ["ada", "ed"].map(|user| format!("Bearer {}", gateway.token(user)));
+    let ask = |token: &str, address: &str| {
+        let answer = gateway.send(
+            &Request::get(READS)
+                .header("Authorization", token)
+                .header("X-Forwarded-For", address),
+        );
+        (
+            answer.status,
+            answer.header("retry-after").map(str::to_owned),
+            answer.text(),
+        )
+    };
+    for address in 1..=5 {
+        assert_eq!(ask(&tokens[0], &format!("192.0.2.{address}")).0, 200, "the control");
+    }
+    let (status, wait, text) = ask(&tokens[0], "192.0.2.6");
+    assert!(
+        status == 429 && text.contains("REQUEST_LIMIT_EXCEEDED"),
+        "{status} {text}"
+    );
+    assert!(wait.is_some_and(|wait| (1..=60).contains(&wait.parse::<u32>().unwrap())));
+    for _ in 0..5 {
+        assert_eq!(ask(&tokens[1], "192.0.2.7").0, 200, "another user");
+    }
+    assert_eq!(ask("Bearer none", "192.0.2.7").0, 429, "one address, whoever asks");
+    assert_eq!(ask("Bearer none", "192.0.2.8").0, 401, "the control");
+    let own = Request::get("/auth/login").header("X-Forwarded-For", "192.0.2.7");
+    assert_eq!(gateway.send(&own).status, 302, "our own pages have limits of their own");
+    assert!(
+        std::fs::read_to_string(gateway.audit_file())
+            .unwrap()
+            .contains("rate_limited")
+    );
+}

@@ -157,17 +157,17 @@ pub(super) mod tests {
                 ..Actor::default()
             }
             .into(),
-            action: action.to_owned(),
+            action: action.to_owned().into(),
             resources: vec![Touched {
-                kind: "experiment".to_owned(),
+                kind: "experiment".into(),
                 id: Some("1".to_owned()),
                 name: Some(text.to_owned()),
-                permission: "EDIT".to_owned(),
+                permission: "EDIT".into(),
             }],
-            upstream: Some("production".to_owned()),
+            upstream: Some("production".into()),
             outcome: Outcome::Allowed,
             reason: Why {
-                code: "granted".to_owned(),
+                code: "granted".into(),
                 text: text.to_owned(),
             },
             http: Some(Http {

@@ -1,5 +1,6 @@
 //! The event, to the letter of the documented schema.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
@@ -71,15 +72,15 @@ impl Author {
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Touched {
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     pub id: Option<String>,
     pub name: Option<String>,
-    pub permission: String,
+    pub permission: Cow<'static, str>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Why {
-    pub code: String,
+    pub code: Cow<'static, str>,
     pub text: String,
 }
 
@@ -101,9 +102,9 @@ pub struct Event {
     pub id: String,
     pub request_id: Option<String>,
     pub actor: Author,
-    pub action: String,
+    pub action: Cow<'static, str>,
     pub resources: Vec<Touched>,
-    pub upstream: Option<String>,
+    pub upstream: Option<Arc<str>>,
     pub outcome: Outcome,
     pub reason: Why,
     pub http: Option<Http>,
@@ -148,10 +149,10 @@ impl Actor {
 impl Touched {
     pub fn of(permission: Permission, resource: &Resource) -> Self {
         Self {
-            kind: resource.kind.as_str().to_owned(),
+            kind: resource.kind.as_str().into(),
             id: resource.id().map(str::to_owned),
             name: resource.name().map(str::to_owned),
-            permission: permission.as_str().to_owned(),
+            permission: permission.as_str().into(),
         }
     }
 }
@@ -159,7 +160,7 @@ impl Touched {
 impl From<&Reason> for Why {
     fn from(reason: &Reason) -> Self {
         Self {
-            code: reason.code.as_str().to_owned(),
+            code: reason.code.as_str().into(),
             text: reason.text.clone(),
         }
     }

@@ -164,12 +164,12 @@ impl Writer {
             id: uuid::Uuid::new_v4().to_string(),
             request_id: None,
             actor: Actor::default().into(),
-            action: action.to_owned(),
+            action: action.to_owned().into(),
             resources: Vec::new(),
             upstream: None,
             outcome: Outcome::Allowed,
             reason: Why {
-                code: "requested".to_owned(),
+                code: "requested".into(),
                 text,
             },
             http: None,
@@ -328,7 +328,6 @@ impl Trail {
 
     fn rotate(&mut self) -> io::Result<()> {
         let Some((first, _)) = self.first else { return Ok(()) };
-        self.file.sync_all()?;
         let rotated = files::beside(&self.config.file, &format!(".{first}-{}", self.link.seq));
         fs::rename(&self.config.file, &rotated)?;
         self.file = files::open_private(&self.config.file).inspect_err(|_| {

@@ -14,6 +14,8 @@ pub struct Rate {
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub login_attempts: Rate,
+    /// For MLflow; `None`: as many as come.
+    pub requests: Option<Rate>,
     /// Bytes.
     pub header_size: usize,
     /// Bytes.
@@ -25,17 +27,13 @@ pub(super) fn read(section: Section<'_>) -> Limits {
         count: 10,
         per: Duration::from_secs(300),
     });
-    if section.value("requests", value::rate).is_some() {
-        section.problem(
-            "requests",
-            "cannot be used yet: a limit of requests comes with a later version; leave it empty",
-        );
-    }
+    let requests = section.value("requests", value::rate);
     let header_size = section.value("header_size", value::memory).unwrap_or(32 << 10);
     let json_body = section.value("json_body", value::memory).unwrap_or(64 << 20);
     section.finish();
     Limits {
         login_attempts,
+        requests,
         header_size,
         json_body,
     }

@@ -35,7 +35,7 @@ impl Diary {
             id: hex::encode(self.random.bytes::<16>()),
             request_id: visitor.request_id.map(str::to_owned),
             actor: actor.into(),
-            action: action.to_owned(),
+            action: action.to_owned().into(),
             resources: Vec::new(),
             upstream: None,
             outcome,

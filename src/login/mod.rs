@@ -4,7 +4,6 @@ mod account;
 mod attempt;
 mod diary;
 mod return_to;
-mod throttle;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use crate::config::Config;
 use crate::domain::{Clock, Random, Reason, ReasonCode, Secret};
 use crate::providers::{PasswordProvider, ProviderError, RedirectProvider, Vouched};
 use crate::sessions::{Session, SessionError, Sessions};
-use crate::store::{Sealer, Store, StoreError};
+use crate::store::{Sealer, Store, StoreError, Throttle, Throttled};
 use crate::telemetry::Metrics;
 use crate::tokens::Tokens;
 
@@ -26,7 +25,6 @@ pub use account::Account;
 pub use attempt::Browser;
 pub use diary::TrailAway;
 pub use return_to::{ReturnPaths, ReturnTo};
-pub use throttle::{Throttle, Throttled};
 
 /// Longer names and passwords are nobody's; argon2 never sees them. Bytes.
 const LONGEST_NAME: usize = 256;
@@ -148,7 +146,7 @@ impl Login {
             metrics: parts.metrics,
             providers: parts.providers,
             sessions: parts.sessions,
-            throttle: Throttle::new(parts.store.clone(), config.limits.login_attempts),
+            throttle: Throttle::new(parts.store.clone(), "sign-in", config.limits.login_attempts),
             attempts: Attempts::new(parts.store, parts.sealer),
             returns: ReturnPaths::new(config),
             site: config.public_url.as_str().trim_end_matches('/').to_owned(),

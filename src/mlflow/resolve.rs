@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::canonical::{Target, hides_escape};
-use super::lookup::{Child, Lookup};
+use super::lookup::{Child, ExperimentRef, Lookup};
 use super::routes::{At, Found, Need};
 use super::{MlflowError, fields, graphql, listing, sources, spans, tags};
 use crate::domain::{Access, Kind, Permission, Resource};
@@ -118,12 +118,16 @@ pub(super) async fn accesses(
             let (accesses, found) = Box::pin(graphql::accesses(lookup, parts.body)).await?;
             all.extend(accesses);
             plan = found;
+        } else if let Some(accesses) = resolver.remembered(*need)? {
+            all.extend(accesses);
         } else {
             // Boxed, here and below: a future holds the room of all that it may await, and a worker's stack is small.
             all.extend(Box::pin(resolver.of(*need)).await?);
         }
     }
-    all.extend(Box::pin(resolver.trace_storage()).await?);
+    if parts.found.row.action.starts_with("trace.") {
+        all.extend(Box::pin(resolver.trace_storage()).await?);
+    }
     if all.len() > 1 {
         let mut seen = std::collections::HashSet::new();
         all.retain(|access| seen.insert(access.clone()));
@@ -138,13 +142,32 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
+    /// What nearly every request needs, where nobody has to be asked: it costs no future. `None` where it does.
+    fn remembered(&self, need: Need) -> Result<Option<Vec<Access>>, MlflowError> {
+        let parts = self.parts;
+        Ok(match need {
+            Need::Public => Some(vec![Access::Public]),
+            Need::Member => Some(vec![Access::Member]),
+            Need::Server(permission) => Some(vec![Access::on(permission, Resource::server())]),
+            Need::Every(kind, permission) => Some(vec![Access::on(permission, Resource::every(kind))]),
+            Need::Experiment(permission, at) => {
+                held(permission, &parts.required(at)?, |id| self.lookup.held_experiment(id))
+            }
+            Need::Of(child, permission, at) => held(permission, &parts.required(at)?, |id| {
+                self.lookup.held_experiment_of(child, id)
+            }),
+            _ => None,
+        })
+    }
+
     async fn of(&self, need: Need) -> Result<Vec<Access>, MlflowError> {
         let parts = self.parts;
         Ok(match need {
-            Need::Public => vec![Access::Public],
-            Need::Member => vec![Access::Member],
-            Need::Server(permission) => vec![Access::on(permission, Resource::server())],
-            Need::Every(kind, permission) => vec![Access::on(permission, Resource::every(kind))],
+            Need::Public | Need::Member | Need::Server(_) | Need::Every(..) => {
+                self.remembered(need)?.unwrap_or_default()
+            }
+            // `accesses` reads these itself: they bring a plan.
+            Need::GraphQl => Vec::new(),
             Need::Experiment(permission, at) => Box::pin(self.experiments(permission, parts.required(at)?)).await?,
             Need::MaybeExperiment(permission, at) => Box::pin(self.experiments(permission, parts.values(at)?)).await?,
             Need::ExperimentNamed(permission, at) => {
@@ -239,8 +262,6 @@ impl Resolver<'_> {
             }
             Need::Spans => Box::pin(self.spans()).await?,
             Need::Workspace(permission, at) => named(Kind::Workspace, permission, parts.required(at)?)?,
-            // `accesses` reads these itself: they bring a plan.
-            Need::GraphQl => Vec::new(),
         })
     }
 
@@ -304,9 +325,6 @@ impl Resolver<'_> {
     /// what the server told it.
     async fn trace_storage(&self) -> Result<Vec<Access>, MlflowError> {
         let parts = self.parts;
-        if !parts.found.row.action.starts_with("trace.") {
-            return Ok(Vec::new());
-        }
         let tags = tags::named(parts.found, parts.target, parts.json);
         let moved: Vec<_> = tags.iter().filter(|tag| tag.is_storage()).collect();
         if moved.is_empty() {
@@ -462,6 +480,17 @@ impl Resolver<'_> {
         );
         Ok(all)
     }
+}
+
+/// All of them, or nothing.
+fn held(
+    permission: Permission,
+    ids: &[String],
+    find: impl Fn(&str) -> Option<std::sync::Arc<ExperimentRef>>,
+) -> Option<Vec<Access>> {
+    ids.iter()
+        .map(|id| find(id).map(|experiment| Access::on(permission, experiment.resource())))
+        .collect()
 }
 
 fn named(kind: Kind, permission: Permission, names: Vec<String>) -> Result<Vec<Access>, MlflowError> {

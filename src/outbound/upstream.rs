@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
@@ -162,7 +162,12 @@ impl UpstreamClient {
         let (mut parts, body) = request.into_parts();
         self.address(&mut parts)?;
         let upload = Rc::new(Upload::default());
-        let body: LocalBody = Box::pin(Watched::new(body, upload.clone()));
+        let body: LocalBody = if body.is_end_stream() {
+            upload.done.set(true);
+            body
+        } else {
+            Box::pin(Watched::new(body, upload.clone()))
+        };
         Ok((Request::from_parts(parts, body), upload))
     }
 

@@ -156,41 +156,38 @@ impl Gate {
     ) -> http::HeaderMap {
         let to_vendors = goes_to_vendors(target);
         let foreign_authorization = to_vendors && incoming.all(GATEWAY_HEADER).next().is_some();
-        let mut headers = headers::for_upstream(
+        let mut headers = if to_vendors {
+            http::HeaderMap::new()
+        } else {
+            self.introduce(upstream, permit.caller(), incoming)
+        };
+        headers::for_upstream(
             incoming.all("connection"),
             incoming.pairs(),
             to_vendors,
             foreign_authorization,
+            &mut headers,
         );
-        if !to_vendors {
-            self.introduce(upstream, permit.caller(), incoming, &mut headers);
-        }
         headers
     }
 
     /// Says who is asking, from where and through what. Every identity header is set each time, empty when unknown.
-    fn introduce(
-        &self,
-        upstream: &Upstream,
-        caller: Option<&Caller>,
-        incoming: &Incoming,
-        headers: &mut http::HeaderMap,
-    ) {
+    fn introduce(&self, upstream: &Upstream, caller: Option<&Caller>, incoming: &Incoming) -> http::HeaderMap {
+        let mut headers = match caller {
+            Some(caller) => self.introduction(upstream, caller).headers.clone(),
+            None => introduce::of_nobody(&incoming.address_text),
+        };
         let mut set = |name: &'static str, value: &str| {
             if let Ok(value) = http::HeaderValue::from_str(value) {
                 headers.insert(http::HeaderName::from_static(name), value);
             }
         };
-        set("x-forwarded-for", &incoming.address_text);
         set("x-request-id", incoming.id.as_str());
         let traceparent = incoming.id.traceparent(incoming.all("traceparent").next());
         set("traceparent", &traceparent);
         set("x-forwarded-host", self.site.authority(upstream, incoming.host()));
         headers.insert("x-forwarded-proto", self.site.scheme.clone());
-        match caller {
-            Some(caller) => self.introduction(upstream, caller).write(headers),
-            None => introduce::write_nobody(headers),
-        }
+        headers
     }
 
     /// MLflow's answer on its way to the client. The event is written before its last byte.

@@ -21,6 +21,9 @@ const KEPT: Duration = Duration::from_secs(30);
 /// Credentials remembered per upstream.
 const COUNT: usize = 10_000;
 
+/// Headers of a usual request, a browser's among them.
+const ROOM: usize = 32;
+
 /// Of one upstream under one configuration: the roles of an identity do not change in it.
 pub(super) struct Introductions(Cache<String, Arc<Introduction>>);
 
@@ -31,7 +34,8 @@ pub(super) struct Introduction {
     pub(super) author: Author,
     address: IpAddr,
     made: Timestamp,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    /// What MLflow is told of the caller: cloned, not made, for each request.
+    pub(super) headers: HeaderMap,
 }
 
 /// What introductions are made with.
@@ -66,14 +70,19 @@ impl Introduction {
     fn make(caller: &Caller, means: &Means<'_>) -> Self {
         let standing = means.policy.standing(&caller.identity, means.upstream);
         let roles = standing.roles().names();
-        let mut headers = named(&caller.identity, &roles);
+        let mut headers = HeaderMap::with_capacity(ROOM);
+        headers.extend(named(&caller.identity, &roles));
         let assertion = means
             .assertions
             .sign(&caller.identity, &roles, means.upstream, means.now);
         if let Ok(value) = HeaderValue::try_from(assertion) {
-            headers.push((HeaderName::from_static("x-mlgate-assertion"), value));
+            headers.insert(HeaderName::from_static("x-mlgate-assertion"), value);
         }
-        let actor = Actor::of(caller, roles, Some(caller.address.to_string()));
+        let address = caller.address.to_string();
+        if let Ok(value) = HeaderValue::from_str(&address) {
+            headers.insert(HeaderName::from_static("x-forwarded-for"), value);
+        }
+        let actor = Actor::of(caller, roles, Some(address));
         Self {
             author: Author::known(&actor).unwrap_or_else(|_| actor.into()),
             standing,
@@ -87,19 +96,18 @@ impl Introduction {
         let is_young = now >= self.made && now.since(self.made) < KEPT;
         is_young && self.address == caller.address && self.standing.is_of(&caller.identity)
     }
-
-    pub(super) fn write(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.headers {
-            headers.insert(name, value.clone());
-        }
-    }
 }
 
-/// Every identity header is there, and empty, for what is open to everyone.
-pub(super) fn write_nobody(headers: &mut HeaderMap) {
+/// What is open to everyone: every identity header is there, and empty.
+pub(super) fn of_nobody(address: &str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(ROOM);
     for name in NAMES {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(""));
     }
+    if let Ok(value) = HeaderValue::from_str(address) {
+        headers.insert(HeaderName::from_static("x-forwarded-for"), value);
+    }
+    headers
 }
 
 const NAMES: [&str; 4] = [
@@ -109,21 +117,17 @@ const NAMES: [&str; 4] = [
     "x-mlgate-roles",
 ];
 
-fn named(identity: &Identity, roles: &[String]) -> Vec<(HeaderName, HeaderValue)> {
+fn named(identity: &Identity, roles: &[String]) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let values = [
         encoded(&identity.user),
         encoded(identity.email.as_deref().unwrap_or_default()),
         encoded_list(identity.groups.iter().map(String::as_str)),
         encoded_list(roles.iter().map(String::as_str)),
     ];
-    NAMES
-        .into_iter()
-        .zip(values)
-        .map(|(name, value)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("")),
-            )
-        })
-        .collect()
+    NAMES.into_iter().zip(values).map(|(name, value)| {
+        (
+            HeaderName::from_static(name),
+            HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("")),
+        )
+    })
 }

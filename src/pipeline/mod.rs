@@ -23,6 +23,7 @@ use crate::outbound::UpstreamClient;
 use crate::policy::{Permit, Policy};
 use crate::sessions::Sessions;
 use crate::sessions::cookie::Cookies;
+use crate::store::{Store, Throttle, Throttled};
 use crate::telemetry::Metrics;
 use crate::tokens::Tokens;
 
@@ -49,11 +50,13 @@ pub struct Gate {
     upstreams: Vec<Upstream>,
     assertions: Assertions,
     trail: Arc<Trail>,
+    /// `limits.requests`.
+    limit: Option<Throttle>,
 }
 
 /// One MLflow server, with what is known of it.
 pub struct Upstream {
-    pub name: String,
+    pub name: Arc<str>,
     pub client: Arc<UpstreamClient>,
     pub mlflow: Arc<Mlflow>,
     section: config::Upstream,
@@ -63,6 +66,7 @@ pub struct Upstream {
 /// What a gate is made of besides its configuration; these outlive a reload.
 #[derive(Clone)]
 pub struct Parts {
+    pub store: Arc<dyn Store>,
     pub sessions: Arc<Sessions>,
     pub tokens: Arc<Tokens>,
     pub rechecks: Arc<Rechecks>,
@@ -102,6 +106,10 @@ impl Gate {
                 &config.session.secrets,
             ),
             trail: Arc::new(trail),
+            limit: config
+                .limits
+                .requests
+                .map(|rate| Throttle::new(parts.store, "requests", rate)),
             config,
         }
     }
@@ -127,18 +135,34 @@ impl Gate {
         let upstream = self.admit(incoming)?;
         record.asked_of(&upstream.name);
         // Before anything is read or looked up: a stranger costs nobody anything.
+        self.limit(|limit| limit.admit_address(incoming.address)).await?;
         let is_public = || upstream.mlflow.is_public(incoming.method(), incoming.path());
         let caller = self.identify(incoming, is_public).await?;
         let introduction = caller.as_ref().map(|caller| self.introduction(upstream, caller));
         if let (Some(caller), Some(introduction)) = (&caller, &introduction) {
             record.asked_by(caller, &introduction.author);
             self.site.must_be_asked_from_here(incoming, caller)?;
+            let (provider, user) = (&caller.identity.provider, &caller.identity.subject);
+            self.limit(|limit| limit.admit_user(provider, user)).await?;
         }
         // Boxed: what a request may look up takes more room than a worker's stack should give each caller.
         let request = Box::pin(upstream.mlflow.request(incoming)).await?;
         record.asks(&request);
         let standing = introduction.as_deref().map(|introduction| &introduction.standing);
         Ok((upstream, self.policy.authorize(caller.zip(standing), request)?))
+    }
+
+    /// Counts a request where the configuration wants it. A store that is away counts nothing, and stops nobody here.
+    async fn limit<'a, F>(&'a self, count: impl FnOnce(&'a Throttle) -> F) -> Result<(), Stopped>
+    where
+        F: Future<Output = Result<(), Throttled>>,
+    {
+        let Some(limit) = &self.limit else { return Ok(()) };
+        // Boxed: most gateways have no limit, and no request needs its room.
+        match Box::pin(count(limit)).await {
+            Err(Throttled::Wait(wait)) => Err(Stopped::TooOften(wait)),
+            Ok(()) | Err(Throttled::StoreAway(_)) => Ok(()),
+        }
     }
 
     fn introduction(&self, upstream: &Upstream, caller: &Caller) -> Arc<Introduction> {
@@ -221,7 +245,7 @@ impl Upstream {
     pub fn new(config: &config::Upstream, clock: &Arc<dyn Clock>) -> Result<Self, String> {
         let client = Arc::new(UpstreamClient::new(config)?);
         Ok(Self {
-            name: config.name.clone(),
+            name: config.name.as_str().into(),
             mlflow: Arc::new(Mlflow::new(config, client.clone(), clock.clone())),
             client,
             section: config.clone(),

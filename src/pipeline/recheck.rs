@@ -218,12 +218,12 @@ impl Means {
                 ..Actor::default()
             }
             .into(),
-            action: action.to_owned(),
+            action: action.to_owned().into(),
             resources: Vec::new(),
             upstream: None,
             outcome: Outcome::Allowed,
             reason: Why {
-                code: ReasonCode::AccountRefused.as_str().to_owned(),
+                code: ReasonCode::AccountRefused.as_str().into(),
                 text: why,
             },
             http: None,

@@ -59,12 +59,12 @@ impl Trail {
                 ..Actor::default()
             }
             .into(),
-            action: "request.refused".to_owned(),
+            action: "request.refused".into(),
             resources: Vec::new(),
             upstream: None,
             outcome: Outcome::Failed,
             reason: Why {
-                code: ReasonCode::ClientLeft.as_str().to_owned(),
+                code: ReasonCode::ClientLeft.as_str().into(),
                 text: "The client went away.".to_owned(),
             },
             http: Some(Http {
@@ -102,9 +102,9 @@ pub struct Record {
 }
 
 impl Record {
-    pub(super) fn asked_of(&mut self, upstream: &str) {
+    pub(super) fn asked_of(&mut self, upstream: &Arc<str>) {
         if let Some(event) = &mut self.event {
-            event.upstream = Some(upstream.to_owned());
+            event.upstream = Some(upstream.clone());
         }
     }
 
@@ -122,7 +122,7 @@ impl Record {
             Access::On { permission, .. } | Access::AnyOf { permission, .. } => *permission <= Permission::Read,
         });
         if let Some(event) = &mut self.event {
-            request.action.clone_into(&mut event.action);
+            event.action = request.action.into();
             event.resources = request
                 .accesses
                 .iter()
@@ -198,10 +198,10 @@ impl Record {
         }
         tracing::info!(
             request_id = event.request_id.as_deref().unwrap_or_default(),
-            action = event.action,
+            action = &*event.action,
             user = self.by.as_ref().map_or("", |identity| identity.user.as_str()),
             outcome = ?event.outcome,
-            code = event.reason.code,
+            code = &*event.reason.code,
             status = self.status,
             duration_ms = event.http.as_ref().map_or(0, |http| http.duration_ms),
             "request"

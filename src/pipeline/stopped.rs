@@ -1,5 +1,7 @@
 //! Every way a request can end early, and the one table of what its sender is told.
 
+use std::time::Duration;
+
 use crate::domain::{Reason, ReasonCode};
 use crate::mlflow::{self, MlflowError};
 use crate::outbound::UpstreamError;
@@ -23,6 +25,8 @@ pub enum Stopped {
     BadCredential,
     /// A change signed by a cookie that does not come from our own pages.
     CrossSite,
+    /// More than `limits.requests`; again after this.
+    TooOften(Duration),
     Refused(Box<Refusal<mlflow::Request>>),
     NotUnderstood(MlflowError),
     /// Sessions or tokens cannot be looked up.
@@ -89,6 +93,15 @@ impl Stopped {
                 Code::CrossSite,
                 "A change signed by the session cookie must come from the gateway's own pages; a script sends a token instead.",
             ),
+            Self::TooOften(wait) => Told {
+                retry_after: Some(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1)),
+                ..told(
+                    429,
+                    "REQUEST_LIMIT_EXCEEDED",
+                    Code::RateLimited,
+                    "More requests come from you than this gateway lets through.",
+                )
+            },
             Self::Refused(refusal) => told_refusal(&refusal.reason, login),
             Self::NotUnderstood(error) => told_mlflow(error),
             Self::StoreAway => away("The gateway cannot look up sessions at this moment. Nobody was signed out."),

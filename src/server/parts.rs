@@ -81,6 +81,7 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
         config.clone(),
         upstreams,
         pipeline::Parts {
+            store: store.clone(),
             sessions: sessions.clone(),
             tokens: tokens.clone(),
             rechecks: Arc::new(rechecks),

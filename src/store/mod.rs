@@ -13,11 +13,13 @@ use crate::domain::Clock;
 pub mod memory;
 pub mod redis;
 pub mod seal;
+pub mod throttle;
 pub mod vault;
 
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
 pub use seal::Sealer;
+pub use throttle::{Throttle, Throttled};
 pub use vault::Vault;
 
 #[derive(Debug, Error)]

@@ -57,6 +57,7 @@ fn log(stopped: &Stopped, request_id: &str) {
         | Stopped::NotSignedIn
         | Stopped::BadCredential
         | Stopped::CrossSite
+        | Stopped::TooOften(_)
         | Stopped::Refused(_)
         | Stopped::TooSlow
         | Stopped::ClientLeft => {}
@@ -90,6 +91,7 @@ fn render(request: &HttpRequest, pages: &Pages, request_id: &str, stopped: &Stop
         | Stopped::UnknownHost
         | Stopped::BadCredential
         | Stopped::CrossSite
+        | Stopped::TooOften(_)
         | Stopped::NotUnderstood(_)
         | Stopped::StoreAway
         | Stopped::ProviderAway

@@ -202,7 +202,6 @@ fn what_comes_later_is_refused_and_not_ignored() {
             "listen.ext_authz_address",
         ),
         ("[check]\nendpoints = [\"auth-request\"]\n", "check.endpoints"),
-        ("[limits]\nrequests = \"200/1s\"\n", "limits.requests"),
         ("[[provider]]\nid = \"okta\"\nkind = \"saml\"\n", "provider[1].kind"),
         (
             "[session]\nstore = \"redis\"\nredis_url = \"redis-sentinel://a\"\n",

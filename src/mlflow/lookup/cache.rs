@@ -61,14 +61,22 @@ impl<K: Hash + Eq + Clone, V: Clone> Remembered<K, V> {
         None
     }
 
+    /// What is held, for one who would ask otherwise.
+    pub(super) fn held(&self, key: &K) -> Option<V> {
+        let held = self.get(key);
+        if held.is_some() {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+        }
+        held
+    }
+
     /// What is held, or what `ask` finds. Who finds somebody else asking waits; where that comes to nothing, asks anew.
     pub(super) async fn get_or_ask(
         &self,
         key: &K,
         ask: impl Future<Output = Result<Option<V>, MlflowError>>,
     ) -> Result<Option<V>, MlflowError> {
-        if let Some(value) = self.get(key) {
-            self.hits.fetch_add(1, Ordering::Relaxed);
+        if let Some(value) = self.held(key) {
             return Ok(Some(value));
         }
         self.misses.fetch_add(1, Ordering::Relaxed);

@@ -116,6 +116,17 @@ impl Lookup {
         self.experiments.get_or_ask(&id.to_owned(), ask).await
     }
 
+    /// Without asking: `None` where it is not remembered.
+    pub fn held_experiment(&self, id: &str) -> Option<Arc<ExperimentRef>> {
+        self.experiments.held(&id.to_owned())
+    }
+
+    /// Without asking: `None` where it is not remembered.
+    pub fn held_experiment_of(&self, child: Child, id: &str) -> Option<Arc<ExperimentRef>> {
+        let parent = self.children.held(&(child, id.to_owned()))?;
+        self.held_experiment(&parent)
+    }
+
     /// Several at once, in their order.
     pub async fn experiments(&self, ids: &[String]) -> Result<Vec<Option<Arc<ExperimentRef>>>, MlflowError> {
         let unknown = ids.iter().filter(|id| self.experiments.get(id).is_none()).count();

@@ -1,12 +1,13 @@
-//! Slows guessing down: by address and by canonical user, across all replicas.
+//! How often somebody may do something: by address and by user, across all replicas.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Rate;
-use crate::store::seal::digest;
-use crate::store::{Store, StoreError};
+
+use super::seal::digest;
+use super::{Store, StoreError};
 
 /// Why an attempt may not be made now.
 #[derive(Debug)]
@@ -22,15 +23,17 @@ impl From<StoreError> for Throttled {
     }
 }
 
-/// `limits.login_attempts`, once for each address (IPv6: /64 network) and once for each user.
+/// One rate, once for each address (IPv6: /64 network) and once for each user.
 pub struct Throttle {
     store: Arc<dyn Store>,
+    /// Keeps the counts of one purpose apart from those of another.
+    purpose: &'static str,
     rate: Rate,
 }
 
 impl Throttle {
-    pub fn new(store: Arc<dyn Store>, rate: Rate) -> Self {
-        Self { store, rate }
+    pub fn new(store: Arc<dyn Store>, purpose: &'static str, rate: Rate) -> Self {
+        Self { store, purpose, rate }
     }
 
     /// Counts an attempt before it is made, so that a thousand at once get no further than ten in a row.
@@ -40,14 +43,26 @@ impl Throttle {
     /// `Wait` above the limit; `StoreAway` when nothing can be counted, for uncounted guesses are free.
     pub async fn admit(&self, address: IpAddr, provider: &str, user: &str) -> Result<(), Throttled> {
         // The address first: who is stopped by it does not lock the user out for everybody else.
-        self.count(&by_address(address)).await?;
-        self.count(&by_user(provider, user)).await
+        self.admit_address(address).await?;
+        self.admit_user(provider, user).await
+    }
+
+    /// # Errors
+    /// Like `admit`.
+    pub async fn admit_address(&self, address: IpAddr) -> Result<(), Throttled> {
+        self.count(&self.by_address(address)).await
+    }
+
+    /// # Errors
+    /// Like `admit`.
+    pub async fn admit_user(&self, provider: &str, user: &str) -> Result<(), Throttled> {
+        self.count(&self.by_user(provider, user)).await
     }
 
     /// Takes an attempt back that was no guess, so that an office behind one address can sign in. Others' wrong guesses
     /// stay counted: signing in oneself resets nothing.
     pub async fn succeeded(&self, address: IpAddr, provider: &str, user: &str) {
-        for key in [by_address(address), by_user(provider, user)] {
+        for key in [self.by_address(address), self.by_user(provider, user)] {
             if let Err(error) = self.store.uncount(&key).await {
                 tracing::debug!(%error, "an attempt stays counted");
             }
@@ -62,19 +77,22 @@ impl Throttle {
             Ok(())
         }
     }
-}
 
-fn by_address(address: IpAddr) -> String {
-    let network = match address.to_canonical() {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        // One subscriber has at least a /64 to choose addresses from.
-        IpAddr::V6(address) => address.octets()[..8].to_vec(),
-    };
-    key("throttle address", &[&network])
-}
+    fn by_address(&self, address: IpAddr) -> String {
+        let network = match address.to_canonical() {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            // One subscriber has at least a /64 to choose addresses from.
+            IpAddr::V6(address) => address.octets()[..8].to_vec(),
+        };
+        key("throttle address", &[self.purpose.as_bytes(), &network])
+    }
 
-fn by_user(provider: &str, user: &str) -> String {
-    key("throttle user", &[provider.as_bytes(), user.as_bytes()])
+    fn by_user(&self, provider: &str, user: &str) -> String {
+        key(
+            "throttle user",
+            &[self.purpose.as_bytes(), provider.as_bytes(), user.as_bytes()],
+        )
+    }
 }
 
 fn key(domain: &str, fields: &[&[u8]]) -> String {
@@ -92,7 +110,7 @@ mod tests {
     fn throttle() -> (Arc<ManualClock>, Throttle) {
         let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1000)));
         let store = Arc::new(MemoryStore::new(clock.clone()));
-        (clock, Throttle::new(store, Rate { count: 3, per: WINDOW }))
+        (clock, Throttle::new(store, "test", Rate { count: 3, per: WINDOW }))
     }
 
     fn address(text: &str) -> IpAddr {
