@@ -14,7 +14,7 @@ use http::Response;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::SendRequest;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::body::{LocalBody, Upload};
 use super::upstream::Origin;
@@ -39,6 +39,8 @@ struct Pool {
 /// One connection. Dropping it closes it, whatever it was doing.
 pub(super) struct Line {
     pub(super) sender: SendRequest<LocalBody>,
+    /// Rings when an answer may be overdue.
+    pub(super) alarm: Pin<Box<Sleep>>,
     driver: AbortHandle,
     idle_since: Instant,
     origin: Weak<Origin>,
@@ -51,9 +53,15 @@ impl Drop for Line {
 }
 
 impl Line {
-    pub(super) fn new(sender: SendRequest<LocalBody>, driver: AbortHandle, origin: &Arc<Origin>) -> Self {
+    pub(super) fn new(
+        sender: SendRequest<LocalBody>,
+        driver: AbortHandle,
+        origin: &Arc<Origin>,
+        patience: Duration,
+    ) -> Self {
         Self {
             sender,
+            alarm: Box::pin(sleep(patience)),
             driver,
             idle_since: Instant::now(),
             origin: Arc::downgrade(origin),

@@ -1,7 +1,9 @@
 //! The client for MLflow: HTTP/1.1 on hyper, connections pooled per worker thread, bodies streamed as they come.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::body::{LocalBody, Upload, Watched, collect, empty, full};
@@ -242,29 +244,37 @@ impl UpstreamClient {
         request: Request<LocalBody>,
         upload: &Upload,
     ) -> Result<Response<Incoming>, Failed> {
-        let mut answer = std::pin::pin!(line.sender.try_send_request(request));
+        let (sender, alarm) = (&mut line.sender, &mut line.alarm);
+        let mut answer = std::pin::pin!(sender.try_send_request(request));
         upload.moved();
-        loop {
-            let deadline = upload.last_move.get() + self.origin.response_timeout;
-            let step = tokio::time::timeout_at(deadline, answer.as_mut()).await;
-            match step {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(mut failure)) => {
-                    let unsent = failure.take_message().map(Box::new);
-                    return Err(Failed {
-                        error: broken(failure.error()),
-                        unsent,
-                    });
-                }
-                // A long upload is no silence.
-                Err(_) if upload.last_move.get() + self.origin.response_timeout > deadline => {}
-                Err(_) => {
-                    return Err(Failed {
-                        error: UpstreamError::Timeout,
-                        unsent: None,
-                    });
-                }
+        let ended = poll_fn(|cx| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Some(answer));
             }
+            loop {
+                // Set for an earlier request, mostly: it is moved when it rings, not for each request.
+                ready!(alarm.as_mut().poll(cx));
+                let deadline = upload.last_move.get() + self.origin.response_timeout;
+                // A long upload is no silence.
+                if Instant::now() >= deadline {
+                    return Poll::Ready(None);
+                }
+                alarm.as_mut().reset(deadline);
+            }
+        });
+        match ended.await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(mut failure)) => {
+                let unsent = failure.take_message().map(Box::new);
+                Err(Failed {
+                    error: broken(failure.error()),
+                    unsent,
+                })
+            }
+            None => Err(Failed {
+                error: UpstreamError::Timeout,
+                unsent: None,
+            }),
         }
     }
 
@@ -272,7 +282,7 @@ impl UpstreamClient {
         timeout(self.origin.connect_timeout, self.origin.connect())
             .await
             .map_err(|_| UpstreamError::Unreachable("no connection in time".to_owned()))?
-            .map(|(sender, driver)| Line::new(sender, driver, &self.origin))
+            .map(|(sender, driver)| Line::new(sender, driver, &self.origin, self.origin.response_timeout))
             .map_err(|error| UpstreamError::Unreachable(error.to_string()))
     }
 }
