@@ -123,7 +123,7 @@ impl Mlflow {
                 body: &body,
                 header: &header,
             };
-            Box::pin(resolve::accesses(&self.lookup, &self.artifact_roots, &parts)).await?
+            resolve::accesses(&self.lookup, &self.artifact_roots, &parts).await?
         };
         if let Some(workspace) = one_header(source, "x-mlflow-workspace")? {
             accesses.push(Access::on(Permission::Use, Resource::named(Kind::Workspace, workspace)));

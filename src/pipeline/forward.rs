@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 
 use crate::audit::{AuditError, Outcome};
-use crate::domain::{Caller, Reason, ReasonCode};
+use crate::domain::{Reason, ReasonCode};
 use crate::mlflow::{self, Answer, Outgoing, OutgoingBody, Source, account, listing::Cut};
 use crate::outbound::{LocalBody, UpstreamError, body};
 use crate::policy::Permit;
@@ -20,8 +20,9 @@ use crate::policy::Permit;
 use super::headers::{self, Rewrite};
 use super::identify::{GATEWAY_HEADER, goes_to_vendors};
 use super::incoming::{Incoming, SenderFault};
+use super::introduce::{self, Introduction};
 use super::record::Record;
-use super::{Gate, Halted, Stopped, Upstream, introduce};
+use super::{Gate, Halted, Stopped, Upstream};
 
 /// What the pipeline gives to the web.
 pub type Response = actix_web::HttpResponse;
@@ -38,10 +39,11 @@ impl Gate {
         &self,
         upstream: &Upstream,
         permit: Permit<mlflow::Request>,
+        introduction: Option<&Introduction>,
         mut incoming: Incoming,
         record: Record,
     ) -> Result<Response, Halted> {
-        let answered = match self.carry_out(upstream, &permit, &mut incoming).await {
+        let answered = match self.carry_out(upstream, &permit, introduction, &mut incoming).await {
             Ok(answered) => {
                 upstream.mlflow.carried_out(permit.request());
                 answered
@@ -64,19 +66,20 @@ impl Gate {
         &self,
         upstream: &Upstream,
         permit: &Permit<mlflow::Request>,
+        introduction: Option<&Introduction>,
         incoming: &mut Incoming,
     ) -> Result<Answered, Stopped> {
         let request = permit.request();
         match &request.answer {
             Answer::Forward => self
-                .send(upstream, permit, &request.outgoing, incoming)
+                .send(upstream, introduction, &request.outgoing, incoming)
                 .await
                 .map(Answered::Streamed),
             Answer::Listed(plan) => {
                 let may = |permission, resource: &_| permit.may(permission, resource);
                 match Box::pin(plan.cut(&upstream.client, &request.outgoing, &may)).await? {
                     Cut::Forward(outgoing) => self
-                        .send(upstream, permit, &outgoing, incoming)
+                        .send(upstream, introduction, &outgoing, incoming)
                         .await
                         .map(Answered::Streamed),
                     Cut::Answer(status, body) => Ok(Answered::Whole(status, body)),
@@ -91,7 +94,7 @@ impl Gate {
                 Ok(Answered::Whole(http::StatusCode::OK, body))
             }
             Answer::ServerInfo => {
-                let answer = self.send(upstream, permit, &request.outgoing, incoming).await?;
+                let answer = self.send(upstream, introduction, &request.outgoing, incoming).await?;
                 let (parts, body) = answer.into_parts();
                 let body = body::collect(body, SERVER_INFO_LIMIT).await?;
                 Ok(match account::with_tracking_auth(&body) {
@@ -105,7 +108,7 @@ impl Gate {
     async fn send(
         &self,
         upstream: &Upstream,
-        permit: &Permit<mlflow::Request>,
+        introduction: Option<&Introduction>,
         outgoing: &Outgoing,
         incoming: &mut Incoming,
     ) -> Result<http::Response<LocalBody>, Stopped> {
@@ -120,12 +123,12 @@ impl Gate {
             request
         };
         if matches!(outgoing.body, OutgoingBody::Empty) && outgoing.method.is_safe() {
-            let headers = || self.headers(upstream, permit, &outgoing.target, incoming);
+            let headers = || self.headers(upstream, introduction, &outgoing.target, incoming);
             let answer = upstream.client.send_safely(|| make(body::empty(), headers())).await?;
             self.trail.metrics.upstream(started.elapsed());
             return Ok(answer);
         }
-        let mut headers = self.headers(upstream, permit, &outgoing.target, incoming);
+        let mut headers = self.headers(upstream, introduction, &outgoing.target, incoming);
         let body = match &outgoing.body {
             OutgoingBody::Empty => {
                 headers.insert(CONTENT_LENGTH, 0.into());
@@ -150,7 +153,7 @@ impl Gate {
     fn headers(
         &self,
         upstream: &Upstream,
-        permit: &Permit<mlflow::Request>,
+        introduction: Option<&Introduction>,
         target: &str,
         incoming: &Incoming,
     ) -> http::HeaderMap {
@@ -159,7 +162,7 @@ impl Gate {
         let mut headers = if to_vendors {
             http::HeaderMap::new()
         } else {
-            self.introduce(upstream, permit.caller(), incoming)
+            self.introduce(upstream, introduction, incoming)
         };
         headers::for_upstream(
             incoming.all("connection"),
@@ -172,9 +175,14 @@ impl Gate {
     }
 
     /// Says who is asking, from where and through what. Every identity header is set each time, empty when unknown.
-    fn introduce(&self, upstream: &Upstream, caller: Option<&Caller>, incoming: &Incoming) -> http::HeaderMap {
-        let mut headers = match caller {
-            Some(caller) => self.introduction(upstream, caller).headers.clone(),
+    fn introduce(
+        &self,
+        upstream: &Upstream,
+        introduction: Option<&Introduction>,
+        incoming: &Incoming,
+    ) -> http::HeaderMap {
+        let mut headers = match introduction {
+            Some(introduction) => introduction.headers.clone(),
             None => introduce::of_nobody(&incoming.address_text),
         };
         let mut set = |name: &'static str, value: &str| {

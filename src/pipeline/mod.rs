@@ -121,7 +121,10 @@ impl Gate {
     pub async fn pass(&self, mut incoming: Incoming) -> Result<Response, Halted> {
         let mut record = self.trail.begin(&incoming);
         match self.check(&mut incoming, &mut record).await {
-            Ok((upstream, permit)) => self.forward(upstream, permit, incoming, record).await,
+            Ok((upstream, permit, introduction)) => {
+                self.forward(upstream, permit, introduction.as_deref(), incoming, record)
+                    .await
+            }
             Err(stopped) => Err(Halted { stopped, record }),
         }
     }
@@ -131,7 +134,7 @@ impl Gate {
         &self,
         incoming: &mut Incoming,
         record: &mut Record,
-    ) -> Result<(&Upstream, Permit<mlflow::Request>), Stopped> {
+    ) -> Result<(&Upstream, Permit<mlflow::Request>, Option<Arc<Introduction>>), Stopped> {
         let upstream = self.admit(incoming)?;
         record.asked_of(&upstream.name);
         // Before anything is read or looked up: a stranger costs nobody anything.
@@ -149,7 +152,8 @@ impl Gate {
         let request = Box::pin(upstream.mlflow.request(incoming)).await?;
         record.asks(&request);
         let standing = introduction.as_deref().map(|introduction| &introduction.standing);
-        Ok((upstream, self.policy.authorize(caller.zip(standing), request)?))
+        let permit = self.policy.authorize(caller.zip(standing), request)?;
+        Ok((upstream, permit, introduction))
     }
 
     /// Counts a request where the configuration wants it. A store that is away counts nothing, and stops nobody here.
