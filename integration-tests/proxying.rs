@@ -4,6 +4,7 @@ use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use serde_json::Value;
 
 use crate::support::echo::Echo;
@@ -564,4 +565,27 @@ fn more_requests_than_the_limit_are_told_to_wait_by_address_and_by_user() {
             .unwrap()
             .contains("rate_limited")
     );
+}
+
+#[test]
+fn one_token_is_recorded_in_the_way_that_it_was_shown() {
+    let (_echo, gateway) = start();
+    let token = gateway.token("ada");
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("ada:{token}"));
+    for shown in [
+        format!("Bearer {token}"),
+        format!("Basic {basic}"),
+        format!("Bearer {token}"),
+    ] {
+        let asked = Request::get(READS).header("Authorization", &shown);
+        assert_eq!(gateway.send(&asked).status, 200);
+    }
+    let trail = std::fs::read_to_string(gateway.audit_file()).unwrap();
+    let ways: Vec<_> = trail
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|event| event["action"] == "experiment.get")
+        .map(|event| event["actor"]["via"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(ways, ["token", "basic", "token"]);
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 
 use crate::audit::{Actor, Author};
-use crate::domain::{Caller, Identity, Timestamp};
+use crate::domain::{Caller, Identity, Timestamp, Via};
 use crate::policy::{Policy, Standing};
 
 use super::assertion::Assertions;
@@ -25,14 +26,35 @@ const COUNT: usize = 10_000;
 const ROOM: usize = 32;
 
 /// Of one upstream under one configuration: the roles of an identity do not change in it.
-pub(super) struct Introductions(Cache<String, Arc<Introduction>>);
+pub(super) struct Introductions(Cache<Key, Arc<Introduction>>);
 
-/// What is the same in all requests of one credential from one address.
+/// All that an introduction tells besides the identity; one token may be at work on many hosts, and shown in two ways.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    credential: String,
+    via: Via,
+    address: IpAddr,
+}
+
+/// Hashes like its `Key`.
+#[derive(Hash)]
+struct Asked<'a> {
+    credential: &'a str,
+    via: Via,
+    address: IpAddr,
+}
+
+impl Equivalent<Key> for Asked<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        (self.credential, self.via, self.address) == (key.credential.as_str(), key.via, key.address)
+    }
+}
+
+/// What is the same in all requests of one credential, shown in one way from one address.
 pub(super) struct Introduction {
     pub(super) standing: Standing,
     /// As the trail writes it.
     pub(super) author: Author,
-    address: IpAddr,
     made: Timestamp,
     /// What MLflow is told of the caller: cloned, not made, for each request.
     pub(super) headers: HeaderMap,
@@ -55,13 +77,24 @@ impl Introductions {
         let Some(credential) = &caller.credential else {
             return Arc::new(Introduction::make(caller, means));
         };
-        if let Some(kept) = self.0.get(credential.as_str())
+        let (via, address) = (caller.via, caller.address);
+        let asked = Asked {
+            credential,
+            via,
+            address,
+        };
+        if let Some(kept) = self.0.get(&asked)
             && kept.holds_for(caller, means.now)
         {
             return kept;
         }
         let made = Arc::new(Introduction::make(caller, means));
-        self.0.insert(credential.clone(), made.clone());
+        let key = Key {
+            credential: credential.clone(),
+            via,
+            address,
+        };
+        self.0.insert(key, made.clone());
         made
     }
 }
@@ -86,7 +119,6 @@ impl Introduction {
         Self {
             author: Author::known(&actor).unwrap_or_else(|_| actor.into()),
             standing,
-            address: caller.address,
             made: means.now,
             headers,
         }
@@ -94,7 +126,7 @@ impl Introduction {
 
     fn holds_for(&self, caller: &Caller, now: Timestamp) -> bool {
         let is_young = now >= self.made && now.since(self.made) < KEPT;
-        is_young && self.address == caller.address && self.standing.is_of(&caller.identity)
+        is_young && self.standing.is_of(&caller.identity)
     }
 }
 
