@@ -46,6 +46,10 @@ impl<'a> Person<'a> {
         )
     }
 
+    fn get(&self, target: &str) -> u16 {
+        self.ask(Request::get(target)).status
+    }
+
     fn json(&self, method: &str, path: &str, body: &Value) -> Response {
         self.ask(Request::new(method, path).json(body))
     }
@@ -280,11 +284,9 @@ fn a_scorer_is_decided_by_itself_and_by_its_experiment() {
     assert_eq!(register("plain"), 200, "the control");
     assert_eq!(register("sealed-two"), 403);
     let get = |person: &Person<'_>, route: &str, name: &str| {
-        person
-            .ask(Request::get(&format!(
-                "/api/3.0/mlflow/scorers/{route}?experiment_id={id}&name={name}"
-            )))
-            .status
+        person.get(&format!(
+            "/api/3.0/mlflow/scorers/{route}?experiment_id={id}&name={name}"
+        ))
     };
     for route in ["get", "versions"] {
         assert_eq!(get(&ed, route, "plain"), 200, "by the experiment");
@@ -293,13 +295,7 @@ fn a_scorer_is_decided_by_itself_and_by_its_experiment() {
         assert_eq!(get(&mona, route, "sealed-one"), 403, "{route}");
         assert_eq!(get(&vera, route, "plain"), 403, "{route}");
     }
-    let list = |person: &Person<'_>| {
-        person
-            .ask(Request::get(&format!(
-                "/api/3.0/mlflow/scorers/list?experiment_id={id}"
-            )))
-            .status
-    };
+    let list = |person: &Person<'_>| person.get(&format!("/api/3.0/mlflow/scorers/list?experiment_id={id}"));
     assert_eq!((list(&ed), list(&mona)), (403, 403), "nobody thins this list yet");
     let delete = |name: &str| {
         ed.json(
@@ -349,12 +345,7 @@ fn a_rename_through_the_gateway_counts_at_once() {
     let gateway = Setup::new(&mlflow.url()).start();
     let (tom, ed) = (Person::new(&gateway, "tom-a"), Person::new(&gateway, "ed"));
     let id = experiment(&mlflow, "a/renamed");
-    let get = || {
-        tom.ask(Request::get(&format!(
-            "/api/2.0/mlflow/experiments/get?experiment_id={id}"
-        )))
-        .status
-    };
+    let get = || tom.get(&format!("/api/2.0/mlflow/experiments/get?experiment_id={id}"));
     let rename = |name: &str| {
         ed.json(
             "POST",
@@ -366,12 +357,7 @@ fn a_rename_through_the_gateway_counts_at_once() {
     assert_eq!(get(), 200, "the control");
     assert_eq!((rename("c/renamed"), get()), (200, 403), "it left the team");
     assert_eq!((rename("a/renamed"), get()), (200, 200), "and came back");
-    let model = |name: &str| {
-        tom.ask(Request::get(&format!(
-            "/api/2.0/mlflow/registered-models/get?name={name}"
-        )))
-        .status
-    };
+    let model = |name: &str| tom.get(&format!("/api/2.0/mlflow/registered-models/get?name={name}"));
     let made = ed.json(
         "POST",
         "/api/2.0/mlflow/registered-models/create",

@@ -50,14 +50,6 @@ hashed() { printf '%s' "$1" | /usr/sbin/slappasswd -n -T /dev/stdin; }
 # start_directory PORT: below the demo's other processes, with which it ends.
 start_directory() {
   "${ours[@]}" /usr/sbin/slapd -d 0 -f "$demo/ldap/slapd.conf" -h "ldap://127.0.0.1:$1" >>"$demo/ldap.log" 2>&1 </dev/null &
-  local pid=$! count
-  pids+=("$pid")
-  for ((count = 0; count < 300; count++)); do
-    if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then return; fi
-    kill -0 "$pid" 2>/dev/null || break
-    sleep 0.1
-  done
-  echo "demo: the directory does not answer; the end of $demo/ldap.log:" >&2
-  tail -n 20 "$demo/ldap.log" >&2
-  exit 1
+  pids+=("$!")
+  answers "$!" "the directory" "$demo/ldap.log" bash -c "exec 3<>/dev/tcp/127.0.0.1/$1"
 }

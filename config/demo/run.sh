@@ -39,15 +39,18 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Waits until an address answers, or until the process that should answer is gone.
+ask=(curl -fsS --max-time 2)
+
+# answers PID NAME LOG COMMAND…: waits until the command succeeds, or until the process that should answer is gone.
 answers() {
-  local pid=$1 url=$2 log=$3 count
+  local pid=$1 name=$2 log=$3 count
+  shift 3
   for ((count = 0; count < 1200; count++)); do
-    if curl -fsS -o /dev/null --max-time 2 "$url" 2>/dev/null; then return; fi
+    if "$@" >/dev/null 2>&1; then return; fi
     kill -0 "$pid" 2>/dev/null || break
     sleep 0.1
   done
-  echo "demo: $url does not answer; the end of $log:" >&2
+  echo "demo: $name does not answer; the end of $log:" >&2
   tail -n 20 "$log" >&2
   exit 1
 }
@@ -93,7 +96,7 @@ store="sqlite:///$demo/mlflow/mlflow.db"
   >"$demo/mlflow.log" 2>&1 </dev/null &
 pids+=($!)
 mlflow_pid=$!
-answers "$mlflow_pid" "http://127.0.0.1:$mlflow_port/health" "$demo/mlflow.log"
+answers "$mlflow_pid" MLflow "$demo/mlflow.log" "${ask[@]}" "http://127.0.0.1:$mlflow_port/health"
 if [ ! -e "$demo/seeded" ]; then
   MLFLOW_TRACKING_URI="http://127.0.0.1:$mlflow_port" "$parts/mlflow-3.18/bin/python" config/demo/seed.py >"$demo/seed.log" 2>&1 \
     || { tail -n 20 "$demo/seed.log" >&2; exit 1; }
@@ -103,7 +106,7 @@ fi
 "${ours[@]}" "$MLGATE_BIN" serve --config "$demo/mlgate.toml" >"$demo/mlgate.log" 2>&1 </dev/null &
 pids+=($!)
 mlgate_pid=$!
-answers "$mlgate_pid" "http://localhost:$port/auth/readyz" "$demo/mlgate.log"
+answers "$mlgate_pid" mlgate "$demo/mlgate.log" "${ask[@]}" "http://localhost:$port/auth/readyz"
 set +m
 
 accounts=$(while IFS=: read -r user role password; do

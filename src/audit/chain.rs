@@ -104,6 +104,7 @@ struct Plain(CompactFormatter);
 impl Formatter for Plain {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
+        // Nearly all text: nothing below U+007F is unsafe here.
         if rest.bytes().all(|byte| byte < 0x7f) {
             return writer.write_all(rest.as_bytes());
         }

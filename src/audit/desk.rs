@@ -104,9 +104,7 @@ impl Carrier {
             }
         }
     }
-}
 
-impl Carrier {
     /// Whoever is about to hand in does so first, as long as there are such: one walk for many costs each of them little.
     async fn wait_for_others(&self) {
         let mut seen = 0;

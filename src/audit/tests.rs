@@ -201,6 +201,34 @@ async fn a_thousand_events_at_once_are_all_there() {
     assert!(audit.healthy());
 }
 
+#[test]
+fn a_runtime_that_ends_leaves_nobody_waiting_and_nothing_uncarried() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path().join("a.jsonl"));
+    let audit = Arc::new(open(&settings));
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    // Handed in, and never carried: this runtime has no further turn.
+    let first = runtime();
+    let begun = audit.clone();
+    let left = first.spawn(async move { begun.record(event("a.left", "x")).await });
+    first.block_on(async { tokio::task::yield_now().await });
+    drop(first);
+    let answer = runtime().block_on(async {
+        let left = tokio::time::timeout(Duration::from_secs(5), left).await;
+        assert!(left.is_ok(), "who handed it in still waits");
+        tokio::time::timeout(Duration::from_secs(5), audit.record(event("b.next", "x"))).await
+    });
+    answer.expect("the next event is not carried").unwrap();
+    Arc::into_inner(audit).unwrap().close();
+    assert_eq!(kinds(&settings.file), []);
+    assert!(fs::read_to_string(&settings.file).unwrap().contains("b.next"));
+}
+
 /// Sets how large a file this process may write: a disk of that size, as far as the trail can tell.
 fn limit_files(bytes: &str) {
     let done = std::process::Command::new("prlimit")

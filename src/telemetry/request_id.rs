@@ -6,8 +6,6 @@ use crate::domain::Random;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId {
     text: String,
-    /// The text is the trace's id.
-    is_own: bool,
     trace: [u8; 16],
     span: [u8; 8],
 }
@@ -20,7 +18,6 @@ impl RequestId {
         span.copy_from_slice(&bytes[16..]);
         Self {
             text: hex::encode(trace),
-            is_own: true,
             trace,
             span,
         }
@@ -35,7 +32,6 @@ impl RequestId {
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
         if let (true, Ok(text)) = (fits, std::str::from_utf8(given)) {
             self.text = text.to_owned();
-            self.is_own = false;
         }
         self
     }
@@ -49,7 +45,6 @@ impl RequestId {
         let span = hex::encode(self.span);
         match given.and_then(trace_of) {
             Some((trace, flags)) => ["00-", trace, "-", &span, "-", flags].concat(),
-            None if self.is_own => ["00-", &self.text, "-", &span, "-01"].concat(),
             None => ["00-", &hex::encode(self.trace), "-", &span, "-01"].concat(),
         }
     }

@@ -132,14 +132,11 @@ impl Lookup {
         let unknown = ids.iter().filter(|id| self.experiments.get(id).is_none()).count();
         if unknown > FEW {
             self.learn_all_experiments(ids).await?;
+            return Ok(ids.iter().map(|id| self.held_experiment(id)).collect());
         }
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
-            found.push(match self.experiments.get(id) {
-                None if unknown > FEW => None,
-                // Asks for it once more where it is held, and counts.
-                _ => self.experiment(id).await?,
-            });
+            found.push(self.experiment(id).await?);
         }
         Ok(found)
     }
