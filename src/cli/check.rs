@@ -8,11 +8,11 @@ use clap::Args;
 use http::Method;
 use serde_json::json;
 
-use crate::config::{self, Config, Problem, ProviderKind, StoreKind};
-use crate::domain::{SystemClock, SystemRandom};
+use crate::config::{self, Config, MetadataSource, Problem, ProviderKind, StoreKind};
+use crate::domain::{Clock, SystemClock, SystemRandom};
 use crate::outbound::UpstreamClient;
-use crate::providers::{Ldap, Oidc, RedirectProvider};
-use crate::store::{RedisStore, Store};
+use crate::providers::{Ldap, Oidc, RedirectProvider, Saml, SamlParts};
+use crate::store::{MemoryStore, RedisStore, Sealer, Store};
 
 use super::Exit;
 
@@ -23,7 +23,7 @@ const LONGEST_VERSION: usize = 64 * 1024;
 pub(super) struct Check {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Also try Redis, MLflow, the issuers' discovery and the directories
+    /// Also try Redis, MLflow, the issuers' discovery, the directories and metadata URLs
     #[arg(long)]
     connect: bool,
     /// `{"ok", "problems": [{"key", "line", "file", "text"}]}` instead of lines
@@ -34,8 +34,13 @@ pub(super) struct Check {
 pub(super) fn run(asked: &Check, out: &mut dyn Write) -> io::Result<Exit> {
     let problems = match config::load(&asked.config) {
         Err(problems) => problems,
-        Ok(config) if asked.connect => connect(&config)?,
-        Ok(_) => Vec::new(),
+        Ok(config) => {
+            let mut problems = expired(&config);
+            if asked.connect {
+                problems.extend(connect(&config)?);
+            }
+            problems
+        }
     };
     if asked.json {
         writeln!(out, "{}", json!({ "ok": problems.is_empty(), "problems": problems }))?;
@@ -60,6 +65,26 @@ fn print(file: &Path, problems: &[Problem], out: &mut dyn Write) -> io::Result<(
     }
 }
 
+/// What was right once, and is too old now.
+fn expired(config: &Config) -> Vec<Problem> {
+    let now = SystemClock.now();
+    let is_expired = |kind: &ProviderKind| match kind {
+        ProviderKind::Saml(saml) => match &saml.metadata {
+            MetadataSource::File(metadata) => !metadata.is_valid_at(now),
+            MetadataSource::Url { .. } => false,
+        },
+        ProviderKind::Local(_) | ProviderKind::Oidc(_) | ProviderKind::Ldap(_) => false,
+    };
+    let providers = config.providers.iter().enumerate();
+    providers
+        .filter(|(_, provider)| is_expired(&provider.kind))
+        .map(|(index, _)| {
+            let text = "has expired (validUntil): nobody can sign in by it; get the provider's metadata anew";
+            Problem::new(format!("provider[{index}].metadata_file"), None, text)
+        })
+        .collect()
+}
+
 /// Tries whatever the configuration leads to; what does not answer is a problem of its key.
 fn connect(config: &Config) -> io::Result<Vec<Problem>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -80,6 +105,13 @@ fn connect(config: &Config) -> io::Result<Vec<Problem>> {
                     answer.err().map(|text| ("issuer", text)).into_iter().collect()
                 }
                 ProviderKind::Ldap(ldap) => ask_directory(&provider.id, ldap).await,
+                ProviderKind::Saml(saml) => match saml.metadata {
+                    MetadataSource::File(_) => Vec::new(),
+                    MetadataSource::Url { .. } => {
+                        let answer = fetch_metadata(&provider.id, saml).await;
+                        answer.err().map(|text| ("metadata_url", text)).into_iter().collect()
+                    }
+                },
             };
             for (key, text) in wrong {
                 problems.push(Problem::new(format!("provider[{index}].{key}"), None, text));
@@ -128,6 +160,19 @@ async fn ask_directory(id: &str, ldap: &config::LdapProvider) -> Vec<(&'static s
         Ok(provider) => provider.probe().await.err().unwrap_or_default(),
         Err(text) => vec![("ca_file", text)],
     }
+}
+
+async fn fetch_metadata(id: &str, saml: &config::SamlProvider) -> Result<(), String> {
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom::new()));
+    let parts = SamlParts {
+        cache: Arc::default(),
+        store: Arc::new(MemoryStore::new(clock.clone())),
+        sealer: Arc::new(Sealer::new(&[], random.clone())),
+        clock,
+        random,
+    };
+    let provider = Saml::new(id, saml.clone(), parts)?;
+    provider.probe().await.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

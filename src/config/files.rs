@@ -106,7 +106,7 @@ pub(super) fn check_roots(path: &Path) -> Checked<()> {
     Ok(())
 }
 
-fn certificates(path: &Path) -> Checked<Vec<CertificateDer<'static>>> {
+pub(super) fn certificates(path: &Path) -> Checked<Vec<CertificateDer<'static>>> {
     let bytes = read(path)?;
     let found = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<Vec<_>, _>>()

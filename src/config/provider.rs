@@ -10,8 +10,9 @@ use crate::domain::Secret;
 use super::ldap::LdapProvider;
 use super::node::Node;
 use super::reader::Section;
+use super::saml::SamlProvider;
 use super::users::{self, LocalUser};
-use super::{files, ldap, value};
+use super::{files, ldap, saml, value};
 
 #[derive(Clone, Debug)]
 pub struct Provider {
@@ -26,6 +27,7 @@ pub enum ProviderKind {
     Local(LocalProvider),
     Oidc(Box<OidcProvider>),
     Ldap(Box<LdapProvider>),
+    Saml(Box<SamlProvider>),
 }
 
 #[derive(Clone, Debug)]
@@ -54,18 +56,18 @@ pub struct OidcProvider {
 const RESERVED: [&str; 2] = ["client", "mlgate"];
 
 /// The providers, and the ids that were given, those of broken entries included.
-pub(super) fn read_all(root: &Section<'_>) -> (Vec<Provider>, BTreeSet<String>) {
+pub(super) fn read_all(root: &Section<'_>, public_url: Option<&Url>) -> (Vec<Provider>, BTreeSet<String>) {
     let sections = root.sections("provider");
     if sections.is_empty() {
         root.problem(
             "provider",
-            "is missing: add a [[provider]] (kind = \"local\", \"oidc\" or \"ldap\"), or nobody can sign in",
+            "is missing: add a [[provider]] (kind = \"local\", \"oidc\", \"ldap\" or \"saml\"), or nobody can sign in",
         );
     }
     let mut ids = BTreeSet::new();
     let providers = sections
         .into_iter()
-        .filter_map(|section| read(section, &mut ids))
+        .filter_map(|section| read(section, public_url, &mut ids))
         .collect();
     (providers, ids)
 }
@@ -75,10 +77,10 @@ enum Written {
     Local,
     Oidc,
     Ldap,
-    Later,
+    Saml,
 }
 
-fn read(section: Section<'_>, ids: &mut BTreeSet<String>) -> Option<Provider> {
+fn read(section: Section<'_>, public_url: Option<&Url>, ids: &mut BTreeSet<String>) -> Option<Provider> {
     let id = section.required("id", value::id);
     if let Some(id) = &id {
         if RESERVED.contains(&id.as_str()) {
@@ -90,26 +92,20 @@ fn read(section: Section<'_>, ids: &mut BTreeSet<String>) -> Option<Provider> {
     }
     let label = section.value("label", value::text);
     if section.node("kind").is_none() {
-        section.problem("kind", "is missing: \"local\", \"oidc\" or \"ldap\"");
+        section.problem("kind", "is missing: \"local\", \"oidc\", \"ldap\" or \"saml\"");
         return None;
     }
     let kinds = [
         ("local", Written::Local),
         ("oidc", Written::Oidc),
         ("ldap", Written::Ldap),
-        ("saml", Written::Later),
+        ("saml", Written::Saml),
     ];
     let kind = match section.choice("kind", &kinds)? {
         Written::Local => read_local(&section).map(ProviderKind::Local),
         Written::Oidc => read_oidc(&section).map(|oidc| ProviderKind::Oidc(Box::new(oidc))),
         Written::Ldap => ldap::read(&section).map(|ldap| ProviderKind::Ldap(Box::new(ldap))),
-        Written::Later => {
-            section.problem(
-                "kind",
-                "cannot be used yet: SAML comes with a later version; use \"oidc\", \"ldap\" or \"local\"",
-            );
-            return None;
-        }
+        Written::Saml => saml::read(&section, id.as_deref(), public_url).map(|saml| ProviderKind::Saml(Box::new(saml))),
     };
     section.finish();
     let (id, kind) = (id?, kind?);

@@ -125,6 +125,15 @@ pub(super) fn network(node: &Node) -> Parsed<IpNet> {
 
 /// http or https, with a host; no user, query or fragment. The text is never shown where it may hold a password.
 pub(super) fn web_url(node: &Node) -> Parsed<Url> {
+    let url = any_web_url(node)?;
+    match url.query() {
+        Some(_) => Err("must have no ? and no #".into()),
+        None => Ok(url),
+    }
+}
+
+/// Likewise, with a query where there is one.
+pub(super) fn any_web_url(node: &Node) -> Parsed<Url> {
     let text = text(node)?;
     let url = Url::parse(&text).map_err(|error| format!("must be an absolute URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -133,7 +142,7 @@ pub(super) fn web_url(node: &Node) -> Parsed<Url> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not hold a user or password: there are keys for them".into());
     }
-    if url.query().is_some() || url.fragment().is_some() {
+    if url.fragment().is_some() {
         return Err("must have no ? and no #".into());
     }
     Ok(url)

@@ -6,6 +6,7 @@ mod identity;
 mod random;
 mod reason;
 mod secret;
+pub mod xml;
 
 pub use access::{Access, Kind, Permission, Requires, Resource, Target};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};

@@ -42,6 +42,9 @@ pub(super) struct Attempt {
     /// The provider's own: nonce, PKCE verifier, …
     pub(super) memory: String,
     pub(super) return_to: ReturnTo,
+    /// The session whose groups grew old, where the browser came for that.
+    #[serde(default)]
+    pub(super) renews: Option<String>,
 }
 
 pub(super) struct Attempts {

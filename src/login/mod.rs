@@ -3,6 +3,7 @@
 mod account;
 mod attempt;
 mod diary;
+mod endings;
 mod return_to;
 
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use crate::audit::{Actor, Audit, Outcome};
 use crate::config::Config;
 use crate::domain::{Clock, Random, Reason, ReasonCode, Secret};
-use crate::providers::{PasswordProvider, ProviderError, RedirectProvider, Vouched};
+use crate::providers::{LogoutWord, Message, Onward, ProviderError, RedirectProvider, Vouched, Way};
 use crate::sessions::{Session, SessionError, Sessions};
 use crate::store::{Sealer, Store, StoreError, Throttle, Throttled};
 use crate::telemetry::Metrics;
@@ -20,6 +21,7 @@ use crate::tokens::Tokens;
 
 use attempt::{Attempt, Attempts};
 use diary::{Diary, actor_of};
+use endings::Endings;
 
 pub use account::Account;
 pub use attempt::Browser;
@@ -35,11 +37,6 @@ pub struct Provider {
     pub id: String,
     pub label: String,
     pub way: Way,
-}
-
-pub enum Way {
-    Password(Arc<dyn PasswordProvider>),
-    Redirect(Arc<dyn RedirectProvider>),
 }
 
 /// Who is at the door: what a request shows besides what it asks for.
@@ -58,7 +55,7 @@ pub enum Begun {
     /// Ask for user name and password.
     Form,
     /// Send the browser there, bound by this id.
-    Redirect { url: String, browser: Browser },
+    Away { onward: Onward, browser: Browser },
 }
 
 #[derive(Debug)]
@@ -67,6 +64,15 @@ pub struct SignedIn {
     pub cookie: Secret,
     pub session: Arc<Session>,
     pub return_to: ReturnTo,
+}
+
+/// What a provider's word on the end of sessions led to.
+#[derive(Debug)]
+pub enum ProviderLogout {
+    /// These sessions ended, by their public ids; the browser takes the answer back.
+    Ended { sessions: Vec<String>, answer: Onward },
+    /// What we asked for is done; or why not all of it.
+    Done { trouble: Option<String> },
 }
 
 /// Why nobody was signed in.
@@ -123,6 +129,7 @@ pub struct Login {
     providers: Vec<Provider>,
     sessions: Arc<Sessions>,
     attempts: Attempts,
+    endings: Endings,
     throttle: Throttle,
     account: Account,
     diary: Diary,
@@ -147,6 +154,7 @@ impl Login {
             providers: parts.providers,
             sessions: parts.sessions,
             throttle: Throttle::new(parts.store.clone(), "sign-in", config.limits.login_attempts),
+            endings: Endings::new(parts.store.clone(), parts.sealer.clone(), parts.clock),
             attempts: Attempts::new(parts.store, parts.sealer),
             returns: ReturnPaths::new(config),
             site: config.public_url.as_str().trim_end_matches('/').to_owned(),
@@ -191,12 +199,13 @@ impl Login {
         let attempt = Attempt {
             memory: departure.memory,
             return_to,
+            renews: self.renewed_by(provider, visitor).await?,
         };
         self.attempts
             .keep(&provider.id, &browser, &departure.state, &attempt)
             .await?;
-        Ok(Begun::Redirect {
-            url: departure.url,
+        Ok(Begun::Away {
+            onward: departure.onward,
             browser,
         })
     }
@@ -211,23 +220,117 @@ impl Login {
         query: &[(String, String)],
         visitor: Visitor<'_>,
     ) -> Result<SignedIn, NotSignedIn> {
-        let provider = self.provider(provider).ok_or(NotSignedIn::UnknownProvider)?;
-        let Way::Redirect(way) = &provider.way else {
-            return Err(NotSignedIn::UnknownProvider);
-        };
+        let (provider, way) = self.redirect(provider)?;
         let mut states = query.iter().filter(|(name, _)| name == "state");
-        let (Some((_, state)), None, Some(browser)) = (states.next(), states.next(), visitor.browser) else {
-            let error = ProviderError::BadAttempt("no state, several, or no login cookie".to_owned());
-            return Err(self.refuse(&provider.id, None, error, visitor).await);
+        let attempt = match (states.next(), states.next(), visitor.browser) {
+            (None, None, _) => None,
+            (Some((_, state)), None, Some(browser)) => match self.attempts.take(&provider.id, browser, state).await? {
+                Some(attempt) => Some(attempt),
+                None => {
+                    let error = ProviderError::BadAttempt("unknown, used or old state".to_owned());
+                    return Err(self.refuse(&provider.id, None, error, visitor).await);
+                }
+            },
+            _ => {
+                let error = ProviderError::BadAttempt("several states, or no login cookie".to_owned());
+                return Err(self.refuse(&provider.id, None, error, visitor).await);
+            }
         };
-        let Some(attempt) = self.attempts.take(&provider.id, browser, state).await? else {
-            let error = ProviderError::BadAttempt("unknown, used or old state".to_owned());
-            return Err(self.refuse(&provider.id, None, error, visitor).await);
+        let vouched = match &attempt {
+            Some(attempt) => way.complete(&self.callback(&provider.id), &attempt.memory, query).await,
+            None => way.unsolicited(query).await,
         };
-        match way.complete(&self.callback(&provider.id), &attempt.memory, query).await {
-            Ok(vouched) => self.open(vouched, attempt.return_to, visitor).await,
+        let (return_to, renews) = attempt.map_or_else(
+            || (self.returns.choose(""), None),
+            |attempt| (attempt.return_to, attempt.renews),
+        );
+        match vouched {
+            Ok(vouched) => match self.renew(renews.as_deref(), &vouched, visitor).await? {
+                Some((cookie, session)) => Ok(SignedIn {
+                    cookie,
+                    session,
+                    return_to,
+                }),
+                None => self.open(vouched, return_to, visitor).await,
+            },
             Err(error) => Err(self.refuse(&provider.id, None, error, visitor).await),
         }
+    }
+
+    /// An answer that a provider's page posted here. Gives the path and query with which the browser comes to the callback,
+    /// on this site and with its cookies.
+    ///
+    /// # Errors
+    /// When the answer does not hold, or too many came from this address that did not.
+    pub async fn receive(
+        &self,
+        provider: &str,
+        form: &[(String, String)],
+        visitor: Visitor<'_>,
+    ) -> Result<String, NotSignedIn> {
+        let (provider, way) = self.redirect(provider)?;
+        if let Err(throttled) = self.throttle.admit_address(visitor.address).await {
+            return Err(self.slow_down(&provider.id, None, throttled, visitor).await);
+        }
+        let received = way.receive(form).await;
+        if !matches!(received, Err(ProviderError::Refused(_))) {
+            self.throttle.address_succeeded(visitor.address).await;
+        }
+        match received {
+            Ok(query) => Ok(format!("/auth/callback/{}?{query}", provider.id)),
+            Err(error) => Err(self.refuse(&provider.id, None, error, visitor).await),
+        }
+    }
+
+    fn redirect(&self, provider: &str) -> Result<(&Provider, &Arc<dyn RedirectProvider>), NotSignedIn> {
+        let provider = self.provider(provider).ok_or(NotSignedIn::UnknownProvider)?;
+        match &provider.way {
+            Way::Redirect(way) => Ok((provider, way)),
+            Way::Password(_) => Err(NotSignedIn::UnknownProvider),
+        }
+    }
+
+    /// The session for whose sake a browser is sent to its provider once more.
+    async fn renewed_by(&self, provider: &Provider, visitor: Visitor<'_>) -> Result<Option<String>, NotSignedIn> {
+        let Some(cookie) = visitor.session.filter(|_| provider.way.rechecks_in_browser()) else {
+            return Ok(None);
+        };
+        let session =
+            self.sessions.find(cookie).await?.filter(|session| {
+                session.identity.provider == provider.id && self.sessions.overdue_for_recheck(session)
+            });
+        Ok(session.map(|session| session.id.clone()))
+    }
+
+    /// Goes on with a session whose person the provider vouched for again. Only with the very one that the browser came for, and
+    /// still has, and only where it is theirs.
+    async fn renew(
+        &self,
+        renews: Option<&str>,
+        vouched: &Vouched,
+        visitor: Visitor<'_>,
+    ) -> Result<Option<(Secret, Arc<Session>)>, NotSignedIn> {
+        let (Some(id), Some(cookie)) = (renews, visitor.session) else {
+            return Ok(None);
+        };
+        let is_same = |session: &Arc<Session>| {
+            let (theirs, ours) = (&session.identity, &vouched.identity);
+            session.id == id && theirs.provider == ours.provider && theirs.subject == ours.subject
+        };
+        let Some(session) = self.sessions.find(cookie).await?.filter(is_same) else {
+            return Ok(None);
+        };
+        let (identity, state) = (vouched.identity.clone(), vouched.state.clone());
+        if !self.sessions.update(id, identity, state, vouched.until).await? {
+            return Ok(None);
+        }
+        self.endings.remember(&session, &vouched.names).await?;
+        let reason = Reason::new(ReasonCode::Granted, "The identity provider vouched again.");
+        let actor = actor_of(&session, visitor);
+        self.diary
+            .note("session.renew", actor, Outcome::Allowed, &reason, visitor)
+            .await?;
+        Ok(Some((Secret::new(cookie), session)))
     }
 
     /// A user name and a password, for a provider that takes them.
@@ -253,7 +356,7 @@ impl Login {
         }
         let canonical = way.canonical(user);
         if let Err(throttled) = self.throttle.admit(visitor.address, &provider.id, &canonical).await {
-            return Err(self.slow_down(&provider.id, canonical, throttled, visitor).await);
+            return Err(self.slow_down(&provider.id, Some(canonical), throttled, visitor).await);
         }
         let vouched = match password.is_empty() {
             true => Err(ProviderError::BadPassword),
@@ -275,8 +378,9 @@ impl Login {
         }
         let (cookie, session) = self
             .sessions
-            .open(vouched.identity, visitor.address, vouched.state)
+            .open(vouched.identity, visitor.address, vouched.state, vouched.until)
             .await?;
+        self.endings.remember(&session, &vouched.names).await?;
         let reason = Reason::new(ReasonCode::Granted, "Signed in.");
         let actor = actor_of(&session, visitor);
         if let Err(away) = self
@@ -296,11 +400,11 @@ impl Login {
         })
     }
 
-    /// Ends the session behind a cookie; where the provider wants the browser to end its own, gives that URL.
+    /// Ends the session behind a cookie; where the provider wants the browser to end its own, says how.
     ///
     /// # Errors
     /// When the store or the trail cannot be reached.
-    pub async fn logout(&self, visitor: Visitor<'_>) -> Result<Option<String>, NotSignedIn> {
+    pub async fn logout(&self, visitor: Visitor<'_>) -> Result<Option<Onward>, NotSignedIn> {
         let Some(cookie) = visitor.session else { return Ok(None) };
         let Some(session) = self.end(cookie, visitor).await? else {
             return Ok(None);
@@ -313,11 +417,54 @@ impl Login {
             return Ok(None);
         };
         Ok(way
-            .logout_url(
+            .logout(
                 session.provider_state.as_deref(),
                 &format!("{}/auth/signed-out", self.site),
             )
             .await)
+    }
+
+    /// What a provider says about the end of sessions: they end here too, whoever's browser brings the word, or none.
+    ///
+    /// # Errors
+    /// When the word does not hold, or the store or the trail cannot be reached.
+    pub async fn provider_logout(
+        &self,
+        provider: &str,
+        message: Message<'_>,
+        visitor: Visitor<'_>,
+    ) -> Result<ProviderLogout, NotSignedIn> {
+        let (provider, way) = self.redirect(provider)?;
+        if let Err(throttled) = self.throttle.admit_address(visitor.address).await {
+            return Err(self.slow_down(&provider.id, None, throttled, visitor).await);
+        }
+        let word = way.logout_message(message).await;
+        if !matches!(word, Err(ProviderError::Refused(_))) {
+            self.throttle.address_succeeded(visitor.address).await;
+        }
+        let (names, answer) = match word {
+            Ok(LogoutWord::End { names, answer }) => (names, answer),
+            Ok(LogoutWord::Ended { trouble }) => return Ok(ProviderLogout::Done { trouble }),
+            Err(error) => return Err(self.refuse_logout(&provider.id, error, visitor).await),
+        };
+        let mut sessions = Vec::new();
+        for id in self.endings.find(&names).await? {
+            let Some(session) = self.sessions.revoke(&id).await? else {
+                continue;
+            };
+            let reason = Reason::new(ReasonCode::Requested, "Signed out at the identity provider.");
+            self.diary
+                .note(
+                    "session.end",
+                    actor_of(&session, visitor),
+                    Outcome::Allowed,
+                    &reason,
+                    visitor,
+                )
+                .await?;
+            sessions.push(session.id);
+        }
+        Ok(ProviderLogout::Ended { sessions, answer })
     }
 
     async fn end(&self, cookie: &str, visitor: Visitor<'_>) -> Result<Option<Session>, NotSignedIn> {
@@ -346,46 +493,39 @@ impl Login {
         visitor: Visitor<'_>,
     ) -> NotSignedIn {
         tracing::warn!(provider, %error, "sign-in refused");
-        let (code, outcome, told) = match &error {
-            ProviderError::BadPassword => (ReasonCode::BadPassword, Outcome::Refused, NotSignedIn::BadPassword),
-            ProviderError::AccountRefused(text) => {
-                let reason = Reason::new(
-                    ReasonCode::AccountRefused,
-                    format!("This account may not come in: {text}."),
-                );
-                (
-                    ReasonCode::AccountRefused,
-                    Outcome::Refused,
-                    NotSignedIn::Refused(reason),
-                )
-            }
-            ProviderError::Refused(_) => {
-                // The person can do nothing with the cause, and an attacker could.
-                let text = "The sign-in service's answer did not pass the gateway's checks.";
-                let reason = Reason::new(ReasonCode::ProviderRefused, text);
-                (
-                    ReasonCode::ProviderRefused,
-                    Outcome::Refused,
-                    NotSignedIn::Refused(reason),
-                )
-            }
-            ProviderError::BadAttempt(_) => (ReasonCode::Malformed, Outcome::Refused, NotSignedIn::StaleAttempt),
-            ProviderError::Unavailable(_) => (ReasonCode::Unavailable, Outcome::Failed, NotSignedIn::ProviderAway),
-        };
+        let (code, outcome, told) = judge(&error);
         let reason = Reason::new(code, error.to_string());
         self.note_refusal(provider, user, outcome, &reason, visitor)
             .await
             .map_or_else(NotSignedIn::from, |()| told)
     }
 
-    async fn slow_down(&self, provider: &str, user: String, throttled: Throttled, visitor: Visitor<'_>) -> NotSignedIn {
+    async fn refuse_logout(&self, provider: &str, error: ProviderError, visitor: Visitor<'_>) -> NotSignedIn {
+        tracing::warn!(provider, %error, "logout refused");
+        let (code, outcome, told) = judge(&error);
+        let reason = Reason::new(code, error.to_string());
+        let actor = stranger(provider, None, visitor);
+        let noted = self
+            .diary
+            .note("logout.refused", actor, outcome, &reason, visitor)
+            .await;
+        noted.map_or_else(NotSignedIn::from, |()| told)
+    }
+
+    async fn slow_down(
+        &self,
+        provider: &str,
+        user: Option<String>,
+        throttled: Throttled,
+        visitor: Visitor<'_>,
+    ) -> NotSignedIn {
         let wait = match throttled {
             Throttled::Wait(wait) => wait,
             Throttled::StoreAway(error) => return error.into(),
         };
         let reason = Reason::new(ReasonCode::RateLimited, "Too many sign-in attempts.");
         let noted = self
-            .note_refusal(provider, Some(user), Outcome::Refused, &reason, visitor)
+            .note_refusal(provider, user, Outcome::Refused, &reason, visitor)
             .await;
         noted.map_or_else(NotSignedIn::from, |()| NotSignedIn::TooManyAttempts(wait))
     }
@@ -398,17 +538,52 @@ impl Login {
         reason: &Reason,
         visitor: Visitor<'_>,
     ) -> Result<(), TrailAway> {
-        let actor = Actor {
-            provider: Some(provider.to_owned()),
-            user,
-            address: Some(visitor.address.to_string()),
-            ..Actor::default()
-        };
+        let actor = stranger(provider, user, visitor);
         self.metrics.login(provider, outcome.as_str());
         self.diary.note("login.refused", actor, outcome, reason, visitor).await
     }
 
     fn callback(&self, provider: &str) -> String {
         format!("{}/auth/callback/{provider}", self.site)
+    }
+}
+
+/// Who tried something at a provider, and is nobody yet.
+fn stranger(provider: &str, user: Option<String>, visitor: Visitor<'_>) -> Actor {
+    Actor {
+        provider: Some(provider.to_owned()),
+        user,
+        address: Some(visitor.address.to_string()),
+        ..Actor::default()
+    }
+}
+
+/// What a provider's failure is in the trail, and what the person may know of it.
+fn judge(error: &ProviderError) -> (ReasonCode, Outcome, NotSignedIn) {
+    match error {
+        ProviderError::BadPassword => (ReasonCode::BadPassword, Outcome::Refused, NotSignedIn::BadPassword),
+        ProviderError::AccountRefused(text) => {
+            let reason = Reason::new(
+                ReasonCode::AccountRefused,
+                format!("This account may not come in: {text}."),
+            );
+            (
+                ReasonCode::AccountRefused,
+                Outcome::Refused,
+                NotSignedIn::Refused(reason),
+            )
+        }
+        ProviderError::Refused(_) => {
+            // The person can do nothing with the cause, and an attacker could.
+            let text = "The sign-in service's answer did not pass the gateway's checks.";
+            let reason = Reason::new(ReasonCode::ProviderRefused, text);
+            (
+                ReasonCode::ProviderRefused,
+                Outcome::Refused,
+                NotSignedIn::Refused(reason),
+            )
+        }
+        ProviderError::BadAttempt(_) => (ReasonCode::Malformed, Outcome::Refused, NotSignedIn::StaleAttempt),
+        ProviderError::Unavailable(_) => (ReasonCode::Unavailable, Outcome::Failed, NotSignedIn::ProviderAway),
     }
 }

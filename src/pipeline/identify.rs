@@ -9,6 +9,7 @@ use crate::sessions::SessionError;
 use crate::tokens::{TokenError, Tokens};
 
 use super::incoming::Incoming;
+use super::recheck::Rechecked;
 use super::{Gate, Stopped};
 
 /// MLflow's own convention on `/gateway/*`, where `Authorization` may hold a model vendor's key.
@@ -46,9 +47,17 @@ impl Gate {
                 .map_err(|SessionError::Unavailable| Stopped::StoreAway)
         };
         let mut session = find().await?.ok_or(Stopped::NotSignedIn)?;
-        if self.rechecks.session(&session).await {
-            session = find().await?.ok_or(Stopped::NotSignedIn)?;
-            self.must_be_young_enough(session.checked)?;
+        match self.rechecks.session(&session).await {
+            Rechecked::Young => {}
+            Rechecked::Now => {
+                session = find().await?.ok_or(Stopped::NotSignedIn)?;
+                self.must_be_young_enough(session.checked)?;
+            }
+            // A script cannot be sent there and back; it goes on with what is known, until its session ends.
+            Rechecked::ByBrowser if incoming.is_navigation() => {
+                return Err(Stopped::AskAgain(session.identity.provider.clone()));
+            }
+            Rechecked::ByBrowser => {}
         }
         Ok(Caller {
             identity: session.identity.clone(),

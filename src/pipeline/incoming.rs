@@ -129,6 +129,11 @@ impl Incoming {
         !matches!(self.method(), "GET" | "HEAD" | "OPTIONS")
     }
 
+    /// Whether a browser asks for a page with it.
+    pub(super) fn is_navigation(&self) -> bool {
+        is_navigation(&self.request)
+    }
+
     /// What the client says that its body is long.
     pub(super) fn announced_length(&self) -> Option<u64> {
         self.request
@@ -269,5 +274,72 @@ impl Pace {
             .waiting
             .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + PACE_TIME)));
         waiting.as_mut().poll(cx)
+    }
+}
+
+/// Whether a browser asks for a page, as opposed to a script or a program that asks for data.
+pub fn is_navigation(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let absent_or = |name: &str, wanted: &str| headers.get_all(name).all(|value| value == wanted);
+    matches!(request.method().as_str(), "GET" | "HEAD")
+        && !headers.contains_key("authorization")
+        && !headers.contains_key("x-requested-with")
+        && absent_or("sec-fetch-mode", "navigate")
+        && absent_or("sec-fetch-dest", "document")
+        && headers.get_all("accept").any(|accept| names_html(accept.as_bytes()))
+}
+
+/// `text/html` among the media types, whatever its parameters; `*/*` alone is a program.
+fn names_html(accept: &[u8]) -> bool {
+    accept.split(|byte| *byte == b',').any(|range| {
+        let kind = range.split(|byte| *byte == b';').next().unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(b"text/html")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::Method;
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn only_a_browser_that_asks_for_a_page_navigates() {
+        const HTML: (&str, &str) = ("accept", "application/xhtml+xml, Text/HTML;q=0.9");
+        type Headers = &'static [(&'static str, &'static str)];
+        let cases: [(&str, Headers, bool); 12] = [
+            ("GET", &[HTML], true),
+            ("HEAD", &[HTML], true),
+            (
+                "GET",
+                &[HTML, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")],
+                true,
+            ),
+            ("GET", &[("accept", "*/*")], false),
+            ("GET", &[], false),
+            ("GET", &[("accept", "application/json")], false),
+            ("GET", &[("accept", "x/text/html")], false),
+            ("POST", &[HTML], false),
+            ("GET", &[HTML, ("authorization", "Bearer x")], false),
+            ("GET", &[HTML, ("x-requested-with", "XMLHttpRequest")], false),
+            ("GET", &[HTML, ("sec-fetch-mode", "cors")], false),
+            (
+                "GET",
+                &[HTML, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")],
+                false,
+            ),
+        ];
+        for (method, headers, expected) in cases {
+            let mut request = TestRequest::default().method(Method::from_bytes(method.as_bytes()).unwrap());
+            for header in headers {
+                request = request.append_header(*header);
+            }
+            assert_eq!(
+                is_navigation(&request.to_http_request()),
+                expected,
+                "{method} {headers:?}"
+            );
+        }
     }
 }

@@ -33,8 +33,8 @@ use site::Site;
 
 pub use assertion::Assertions;
 pub use forward::Response;
-pub use incoming::{Incoming, Seen};
-pub use recheck::{Means, Rechecks, Voucher};
+pub use incoming::{Incoming, Seen, is_navigation};
+pub use recheck::{Means, Rechecks};
 pub use record::Record;
 pub use stopped::{Stopped, Told};
 

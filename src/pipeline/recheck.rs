@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, Shared, join_all};
 
 use crate::audit::{Actor, Audit, Event, Outcome, Why};
 use crate::domain::{Clock, Identity, Random, ReasonCode};
-use crate::providers::{PasswordProvider, ProviderError, RedirectProvider, Vouched};
+use crate::providers::{ProviderError, Vouched, Way};
 use crate::sessions::{Session, Sessions};
 use crate::telemetry::Metrics;
 use crate::tokens::{Token, Tokens};
@@ -20,34 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// After an attempt, the same session or token is left alone for so long.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Who vouched for a person, and can be asked again.
-#[derive(Clone)]
-pub enum Voucher {
-    Password(Arc<dyn PasswordProvider>),
-    Redirect(Arc<dyn RedirectProvider>),
-}
-
-impl Voucher {
-    async fn recheck(&self, identity: &Identity, state: Option<&str>) -> Result<Vouched, ProviderError> {
-        match self {
-            Self::Password(provider) => provider.recheck(identity, state).await,
-            Self::Redirect(provider) => provider.recheck(identity, state).await,
-        }
-    }
-
-    async fn health(&self) -> Result<(), ProviderError> {
-        match self {
-            Self::Password(provider) => provider.health().await,
-            // Asking an issuer on every look at the health would be a load of our own making.
-            Self::Redirect(_) => Ok(()),
-        }
-    }
-}
-
 /// What rechecking works with.
 pub struct Means {
     /// By the provider's id.
-    pub vouchers: HashMap<String, Voucher>,
+    pub ways: HashMap<String, Way>,
     pub sessions: Arc<Sessions>,
     pub tokens: Arc<Tokens>,
     pub audit: Arc<Audit>,
@@ -77,8 +53,8 @@ impl Rechecks {
 
     /// The providers that could not answer now, by id, with the cause.
     pub(super) async fn away(&self) -> Vec<(String, String)> {
-        let asked = self.means.vouchers.iter().map(|(id, voucher)| async move {
-            let error = voucher.health().await.err()?;
+        let asked = self.means.ways.iter().map(|(id, way)| async move {
+            let error = way.health().await.err()?;
             Some((id.clone(), error.to_string()))
         });
         let mut away: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
@@ -86,18 +62,31 @@ impl Rechecks {
         away
     }
 
-    /// Starts a recheck where one is due. True when it was too late to go on with what is known: then it was waited for,
-    /// and the session must be looked up again.
-    pub(super) async fn session(&self, session: &Session) -> bool {
+    /// Starts a recheck where one is due.
+    pub(super) async fn session(&self, session: &Session) -> Rechecked {
         if !self.means.sessions.due_for_recheck(session) {
-            return false;
+            return Rechecked::Young;
+        }
+        let is_overdue = self.means.sessions.overdue_for_recheck(session);
+        let way = self.means.ways.get(&session.identity.provider);
+        if way.is_some_and(Way::rechecks_in_browser) {
+            return if is_overdue {
+                Rechecked::ByBrowser
+            } else {
+                Rechecked::Young
+            };
         }
         let (means, id) = (self.means.clone(), session.id.clone());
         let landed = self.join(&session.id, async move { means.recheck_session(&id).await }.boxed());
-        self.means.sessions.overdue_for_recheck(session) && wait(landed).await
+        if !is_overdue {
+            return Rechecked::Young;
+        }
+        wait(landed).await;
+        Rechecked::Now
     }
 
-    /// Likewise for a token.
+    /// Likewise for a token. True when it was too late to go on with what is known: then it was waited for, and the token must
+    /// be looked up again.
     pub(super) async fn token(&self, token: &Token) -> bool {
         if !self.means.tokens.due_for_recheck(token) {
             return false;
@@ -131,6 +120,17 @@ impl Rechecks {
     }
 }
 
+/// What became of a session's recheck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rechecked {
+    /// What is known is young enough.
+    Young,
+    /// It was too late to go on with that: the provider was waited for, and the session must be looked up again.
+    Now,
+    /// It is too late, and nobody but the person's browser can ask.
+    ByBrowser,
+}
+
 async fn wait(landed: Shared<BoxFuture<'static, ()>>) -> bool {
     // Who is too slow is asked on in the background.
     let _ = tokio::time::timeout(PATIENCE, landed).await;
@@ -146,7 +146,7 @@ impl Means {
         let done = match self.ask(&claimed.identity, claimed.provider_state.as_deref()).await {
             Answer::Still(vouched) => self
                 .sessions
-                .update(id, vouched.identity, vouched.state)
+                .update(id, vouched.identity, vouched.state, vouched.until)
                 .await
                 .map(drop),
             Answer::NoMore(why) => {
@@ -185,11 +185,11 @@ impl Means {
     }
 
     async fn ask(&self, identity: &Identity, state: Option<&str>) -> Answer {
-        let Some(voucher) = self.vouchers.get(&identity.provider) else {
+        let Some(way) = self.ways.get(&identity.provider) else {
             return Answer::NoMore("The provider is not configured any more.".to_owned());
         };
         let started = Instant::now();
-        let answer = voucher.recheck(identity, state).await;
+        let answer = way.recheck(identity, state).await;
         self.metrics.provider(&identity.provider, started.elapsed());
         match answer {
             Ok(vouched) => Answer::Still(vouched),

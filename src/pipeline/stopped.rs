@@ -21,6 +21,8 @@ pub enum Stopped {
     /// No upstream answers to this host.
     UnknownHost,
     NotSignedIn,
+    /// A page was asked for with a session that its provider must vouch for again, through the browser.
+    AskAgain(String),
     /// A credential was shown, and it is none.
     BadCredential,
     /// A change signed by a cookie that does not come from our own pages.
@@ -82,6 +84,12 @@ impl Stopped {
                 UNAUTHENTICATED,
                 Code::NotSignedIn,
                 &sign_in("You are not signed in.", login),
+            ),
+            Self::AskAgain(_) => told(
+                401,
+                UNAUTHENTICATED,
+                Code::NotSignedIn,
+                "Your identity provider is asked again who you are.",
             ),
             Self::BadCredential => told(
                 401,

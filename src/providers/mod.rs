@@ -1,17 +1,21 @@
-//! Who vouches for a user: with a password (local, LDAP) or by a redirect (OIDC, later SAML).
+//! Who vouches for a user: with a password (local, LDAP) or by sending the browser there and back (OIDC, SAML).
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::domain::{Identity, Secret};
+use crate::domain::{Identity, Secret, Timestamp};
 
 mod ldap;
 mod local;
 mod oidc;
+mod saml;
 
 pub use ldap::Ldap;
 pub use local::Local;
 pub use oidc::Oidc;
+pub use saml::{MetadataCache, Parts as SamlParts, Saml};
 
 /// Why a provider did not vouch. The person sees the class; the log and the trail see the cause.
 #[derive(Debug, Error)]
@@ -37,6 +41,65 @@ pub enum ProviderError {
 pub struct Vouched {
     pub identity: Identity,
     pub state: Option<String>,
+    /// The session ends then at the latest, where the provider says so.
+    pub until: Option<Timestamp>,
+    /// What the provider may call the session by when it ends it.
+    pub names: Vec<String>,
+}
+
+impl Vouched {
+    pub fn new(identity: Identity, state: Option<String>) -> Self {
+        Self {
+            identity,
+            state,
+            until: None,
+            names: Vec::new(),
+        }
+    }
+}
+
+/// One way in, by what it asks of a person.
+#[derive(Clone)]
+pub enum Way {
+    Password(Arc<dyn PasswordProvider>),
+    Redirect(Arc<dyn RedirectProvider>),
+}
+
+impl Way {
+    /// # Errors
+    /// Like the provider's own `recheck`.
+    pub async fn recheck(&self, identity: &Identity, state: Option<&str>) -> Result<Vouched, ProviderError> {
+        match self {
+            Self::Password(provider) => provider.recheck(identity, state).await,
+            Self::Redirect(provider) => provider.recheck(identity, state).await,
+        }
+    }
+
+    /// Whether only the person's browser can ask the provider again.
+    pub fn rechecks_in_browser(&self) -> bool {
+        match self {
+            Self::Password(_) => false,
+            Self::Redirect(provider) => provider.rechecks_in_browser(),
+        }
+    }
+
+    /// Whether it could answer now.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub async fn health(&self) -> Result<(), ProviderError> {
+        match self {
+            Self::Password(provider) => provider.health().await,
+            Self::Redirect(provider) => provider.health().await,
+        }
+    }
+
+    /// What it does beside all requests, from time to time.
+    pub async fn refresh(&self) {
+        if let Self::Redirect(provider) = self {
+            provider.refresh().await;
+        }
+    }
 }
 
 #[async_trait]
@@ -52,14 +115,43 @@ pub trait PasswordProvider: Send + Sync {
     }
 }
 
+/// How the browser takes something to a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Onward {
+    Redirect(String),
+    /// As a form that it submits.
+    Form {
+        url: String,
+        fields: Vec<(&'static str, String)>,
+    },
+}
+
 /// Where to send the browser, and what must be remembered until it comes back (sealed by the login attempt).
 #[derive(Clone, Debug)]
 pub struct Departure {
-    pub url: String,
+    pub onward: Onward,
     /// The `state` parameter that will come back.
     pub state: Secret,
     /// JSON: nonce, PKCE verifier, …
     pub memory: String,
+}
+
+/// What a provider's page sent to one of our endpoints, maybe without our cookies.
+#[derive(Clone, Copy, Debug)]
+pub enum Message<'a> {
+    /// The query as it came: a signature may be over its very bytes.
+    Query(&'a str),
+    /// Decoded fields, in order.
+    Form(&'a [(String, String)]),
+}
+
+/// What a provider said about the end of sessions.
+#[derive(Clone, Debug)]
+pub enum LogoutWord {
+    /// All sessions with one of these names are to end. Then the browser takes the answer back.
+    End { names: Vec<String>, answer: Onward },
+    /// The provider has done what we asked for; or why not all of it.
+    Ended { trouble: Option<String> },
 }
 
 #[async_trait]
@@ -73,7 +165,37 @@ pub trait RedirectProvider: Send + Sync {
         memory: &str,
         query: &[(String, String)],
     ) -> Result<Vouched, ProviderError>;
+    /// Likewise where nobody began here: the provider's own page did.
+    async fn unsolicited(&self, query: &[(String, String)]) -> Result<Vouched, ProviderError> {
+        let _ = query;
+        Err(ProviderError::BadAttempt("no state".to_owned()))
+    }
     async fn recheck(&self, identity: &Identity, state: Option<&str>) -> Result<Vouched, ProviderError>;
-    /// Where to send the browser so that the provider's own session ends too.
-    async fn logout_url(&self, state: Option<&str>, return_to: &str) -> Option<String>;
+    /// Whether `recheck` can tell nothing, so that a browser that asks for a page must go to the provider again.
+    fn rechecks_in_browser(&self) -> bool {
+        false
+    }
+    /// How the browser ends the provider's own session too.
+    async fn logout(&self, state: Option<&str>, return_to: &str) -> Option<Onward>;
+    /// What the provider's administrator needs to know of us, as XML.
+    fn metadata(&self) -> Option<String> {
+        None
+    }
+    /// An answer that comes as a form, from another site and so without our cookies: checked here, kept for a moment, and given
+    /// back as the query with which the browser comes to the callback.
+    async fn receive(&self, form: &[(String, String)]) -> Result<String, ProviderError> {
+        let _ = form;
+        Err(ProviderError::BadAttempt("this provider posts nothing".to_owned()))
+    }
+    async fn logout_message(&self, message: Message<'_>) -> Result<LogoutWord, ProviderError> {
+        let _ = message;
+        Err(ProviderError::BadAttempt(
+            "this provider sends no such message".to_owned(),
+        ))
+    }
+    /// Asking an issuer on every look at the health would be a load of our own making.
+    async fn health(&self) -> Result<(), ProviderError> {
+        Ok(())
+    }
+    async fn refresh(&self) {}
 }

@@ -77,6 +77,7 @@ impl Server {
         let lasting = Lasting {
             store: store::connect(&config.session.store, clock.clone())
                 .map_err(|error| anyhow!("session store: {error}"))?,
+            saml_metadata: Arc::default(),
             audit: Arc::new(Audit::open(&config.audit, clock.clone())?),
             metrics: Arc::new(Metrics::new()?),
             clock,
@@ -144,6 +145,7 @@ impl Server {
         let mut running = actix_web::rt::spawn(main);
         let aside = actix_web::rt::spawn(operators);
         let chores = actix_web::rt::spawn(chores(force.clone(), lasting.clone()));
+        let errands = actix_web::rt::spawn(errands(force.clone()));
         let socket_file = config.listen.admin_socket.clone();
         let reloads = Reloads {
             config,
@@ -161,8 +163,10 @@ impl Server {
             }
         }
         aside.await??;
-        chores.abort();
-        let _ = chores.await;
+        for task in [chores, errands] {
+            task.abort();
+            let _ = task.await;
+        }
         // Gone already is as good.
         let _ = fs::remove_file(socket_file);
         drop(force);
@@ -284,6 +288,18 @@ fn operators_socket(file: &Path) -> Result<UnixListener> {
     fs::rename(&making, file).with_context(told)?;
     fs::remove_dir(&folder).with_context(told)?;
     Ok(listener)
+}
+
+/// What providers do beside all requests. Apart from the chores: a slow answer of one keeps nobody from them.
+async fn errands(force: InForce) {
+    loop {
+        let front = force.front.load_full();
+        for provider in front.login.choices() {
+            provider.way.refresh().await;
+        }
+        drop(front);
+        tokio::time::sleep(CHORES).await;
+    }
 }
 
 async fn chores(force: InForce, lasting: Lasting) {

@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use crate::audit::Audit;
 use crate::config::{self, Config};
 use crate::domain::{Clock, Identity, Random};
-use crate::login::{self, Login, Way};
-use crate::pipeline::{self, Gate, Means, Rechecks, Upstream, Voucher};
+use crate::login::{self, Login};
+use crate::pipeline::{self, Gate, Means, Rechecks, Upstream};
 use crate::policy::Policy;
-use crate::providers::{ProviderError, Vouched};
+use crate::providers::{MetadataCache, ProviderError, Vouched, Way};
 use crate::sessions::cookie::Cookies;
 use crate::sessions::{self, Sessions};
 use crate::store::{Sealer, Store};
@@ -28,6 +28,7 @@ use super::providers;
 #[derive(Clone)]
 pub(super) struct Lasting {
     pub(super) store: Arc<dyn Store>,
+    pub(super) saml_metadata: Arc<MetadataCache>,
     pub(super) audit: Arc<Audit>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
@@ -44,6 +45,7 @@ pub(super) struct Assembly {
 pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&Gate>) -> Result<Assembly> {
     let Lasting {
         store,
+        saml_metadata: _,
         audit,
         metrics,
         clock,
@@ -65,10 +67,11 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
         random.clone(),
     ));
     let policy = Arc::new(Policy::new(&config.roles));
-    let ways = providers::all(&config, lasting)?;
-    let vouchers = vouchers(&ways);
+    let sealer = Arc::new(Sealer::new(&session.secrets, random.clone()));
+    let providers = providers::all(&config, lasting, &sealer)?;
+    let ways = ways(&providers);
     let rechecks = Rechecks::new(Means {
-        vouchers: vouchers.clone(),
+        ways: ways.clone(),
         sessions: sessions.clone(),
         tokens: tokens.clone(),
         audit: audit.clone(),
@@ -95,10 +98,10 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
     let login = Login::new(
         &config,
         login::Parts {
-            providers: ways,
+            providers,
             sessions: sessions.clone(),
             tokens: tokens.clone(),
-            sealer: Arc::new(Sealer::new(&session.secrets, random.clone())),
+            sealer,
             store,
             audit: audit.clone(),
             metrics,
@@ -109,7 +112,7 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
     let admin = AdminParts {
         sessions: sessions.clone(),
         tokens,
-        directory: Arc::new(Vouchers(vouchers, clock.clone())),
+        directory: Arc::new(Ways(ways, clock.clone())),
         audit,
         on_audit_failure: config.audit.on_failure,
         personal_max_lifetime: config.tokens.personal_max_lifetime,
@@ -152,26 +155,21 @@ fn upstreams(config: &Config, clock: &Arc<dyn Clock>, before: Option<&Gate>) -> 
         .collect()
 }
 
-fn vouchers(ways: &[login::Provider]) -> HashMap<String, Voucher> {
-    ways.iter()
-        .map(|provider| {
-            let voucher = match &provider.way {
-                Way::Password(provider) => Voucher::Password(provider.clone()),
-                Way::Redirect(provider) => Voucher::Redirect(provider.clone()),
-            };
-            (provider.id.clone(), voucher)
-        })
+fn ways(providers: &[login::Provider]) -> HashMap<String, Way> {
+    providers
+        .iter()
+        .map(|provider| (provider.id.clone(), provider.way.clone()))
         .collect()
 }
 
 /// Users who are not there, for tokens that the operator makes for them.
-struct Vouchers(HashMap<String, Voucher>, Arc<dyn Clock>);
+struct Ways(HashMap<String, Way>, Arc<dyn Clock>);
 
 #[async_trait]
-impl Directory for Vouchers {
+impl Directory for Ways {
     async fn identity(&self, provider: &str, user: &str) -> Result<Identity, ProviderError> {
         let unknown = || ProviderError::AccountRefused("there is no such provider".to_owned());
-        let voucher = self.0.get(provider).ok_or_else(unknown)?;
+        let way = self.0.get(provider).ok_or_else(unknown)?;
         let asked = Identity {
             provider: provider.to_owned(),
             subject: user.to_owned(),
@@ -181,12 +179,12 @@ impl Directory for Vouchers {
             groups: Vec::new(),
             authenticated_at: self.1.now(),
         };
-        match voucher {
-            Voucher::Password(provider) => provider
+        match way {
+            Way::Password(provider) => provider
                 .recheck(&asked, None)
                 .await
                 .map(|Vouched { identity, .. }| identity),
-            Voucher::Redirect(_) => Err(ProviderError::AccountRefused(
+            Way::Redirect(_) => Err(ProviderError::AccountRefused(
                 "this provider answers only to the person: let them sign in and make the token themselves".to_owned(),
             )),
         }

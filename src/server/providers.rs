@@ -5,12 +5,13 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 
 use crate::config::{Config, ProviderKind};
-use crate::login::{self, Way};
-use crate::providers::{Ldap, Local, Oidc};
+use crate::login;
+use crate::providers::{Ldap, Local, Oidc, Saml, SamlParts, Way};
+use crate::store::Sealer;
 
 use super::parts::Lasting;
 
-pub(super) fn all(config: &Config, lasting: &Lasting) -> Result<Vec<login::Provider>> {
+pub(super) fn all(config: &Config, lasting: &Lasting, sealer: &Arc<Sealer>) -> Result<Vec<login::Provider>> {
     config
         .providers
         .iter()
@@ -25,6 +26,17 @@ pub(super) fn all(config: &Config, lasting: &Lasting) -> Result<Vec<login::Provi
                 ProviderKind::Oidc(oidc) => {
                     let oidc = Oidc::new(id, (**oidc).clone(), clock, lasting.random.clone());
                     Way::Redirect(Arc::new(oidc.map_err(|error| anyhow!("provider {id}: {error}"))?))
+                }
+                ProviderKind::Saml(saml) => {
+                    let parts = SamlParts {
+                        cache: lasting.saml_metadata.clone(),
+                        store: lasting.store.clone(),
+                        sealer: sealer.clone(),
+                        clock,
+                        random: lasting.random.clone(),
+                    };
+                    let saml = Saml::new(id, (**saml).clone(), parts);
+                    Way::Redirect(Arc::new(saml.map_err(|error| anyhow!("provider {id}: {error}"))?))
                 }
             };
             Ok(login::Provider {

@@ -107,7 +107,7 @@ impl Sessions {
         }
     }
 
-    /// Opens a session under a fresh id. Gives the cookie's value (43 characters, base64url of 256 bits).
+    /// Opens a session under a fresh id, which the provider may have bounded. Gives the cookie's value (43 characters, base64url of 256 bits).
     ///
     /// # Errors
     /// When the store is away: then there is no session.
@@ -116,6 +116,7 @@ impl Sessions {
         identity: impl Into<Arc<Identity>>,
         address: IpAddr,
         provider_state: Option<String>,
+        until: Option<Timestamp>,
     ) -> Result<(Secret, Arc<Session>)> {
         let secret: [u8; 32] = self.random.bytes();
         let id = Id::of(Session::KIND, &secret);
@@ -125,7 +126,7 @@ impl Sessions {
             identity: identity.into(),
             created: now,
             last_seen: now,
-            expires: now.plus(self.settings.absolute_timeout),
+            expires: self.end_of(now, until),
             address,
             checked: now,
             provider_state,
@@ -254,11 +255,17 @@ impl Sessions {
     }
 
     /// Writes what the provider says now, on all replicas, and gives the claim back; false when the session has ended:
-    /// it is never brought back.
+    /// it is never brought back. `until` is the provider's bound, where it says one.
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn update(&self, id: &str, identity: Identity, provider_state: Option<String>) -> Result<bool> {
+    pub async fn update(
+        &self,
+        id: &str,
+        identity: Identity,
+        provider_state: Option<String>,
+        until: Option<Timestamp>,
+    ) -> Result<bool> {
         let Some(id) = Id::parse(id) else { return Ok(false) };
         let now = self.clock.now();
         let wrote = self
@@ -269,6 +276,10 @@ impl Sessions {
                     identity: Arc::new(identity.clone()),
                     provider_state,
                     checked: now,
+                    expires: match until {
+                        Some(_) => self.end_of(was.created, until),
+                        None => was.expires,
+                    },
                     ..was
                 };
                 let ttl = self.ttl(&session, now);
@@ -277,6 +288,12 @@ impl Sessions {
             .await?;
         self.vault.release(id).await?;
         Ok(wrote)
+    }
+
+    /// The absolute end of a session, which a provider can only bring nearer.
+    fn end_of(&self, created: Timestamp, until: Option<Timestamp>) -> Timestamp {
+        let end = created.plus(self.settings.absolute_timeout);
+        until.map_or(end, |until| until.min(end))
     }
 
     /// What is left of a session that nobody uses any more.

@@ -45,7 +45,12 @@ fn identity(user: &str) -> Identity {
 
 async fn open(sessions: &Sessions, user: &str) -> (Secret, Arc<Session>) {
     sessions
-        .open(identity(user), "10.0.0.1".parse().unwrap(), Some("refresh".into()))
+        .open(
+            identity(user),
+            "10.0.0.1".parse().unwrap(),
+            Some("refresh".into()),
+            None,
+        )
         .await
         .unwrap()
 }
@@ -202,7 +207,7 @@ async fn a_recheck_is_due_before_the_groups_are_too_old_and_done_once() {
     );
     assert!(
         sessions
-            .update(&session.id, identity("alice"), Some("rotated".into()))
+            .update(&session.id, identity("alice"), Some("rotated".into()), None)
             .await
             .unwrap()
     );
@@ -210,7 +215,12 @@ async fn a_recheck_is_due_before_the_groups_are_too_old_and_done_once() {
     assert!(!sessions.due_for_recheck(&now));
     assert_eq!(now.provider_state.as_deref(), Some("rotated"));
     sessions.close(cookie.expose()).await.unwrap().unwrap();
-    assert!(!sessions.update(&session.id, identity("alice"), None).await.unwrap());
+    assert!(
+        !sessions
+            .update(&session.id, identity("alice"), None, None)
+            .await
+            .unwrap()
+    );
     assert!(!knows(&sessions, &cookie).await);
 }
 

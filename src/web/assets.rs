@@ -75,6 +75,11 @@ impl Assets {
                 include_bytes!("../../templates/assets/fragment.js").into(),
             ),
             Asset::new(
+                "submit.js",
+                "text/javascript; charset=utf-8",
+                include_bytes!("../../templates/assets/submit.js").into(),
+            ),
+            Asset::new(
                 "icon.svg",
                 "image/svg+xml",
                 include_bytes!("../../templates/assets/icon.svg").into(),

@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web};
 
 use super::front::Here;
-use super::login::set_cookie;
+use super::login::{label, set_cookie};
 
 pub fn configure(config: &mut web::ServiceConfig) {
     // GET alone: a HEAD would use the attempt up.
@@ -21,12 +21,6 @@ async fn complete(here: Here, provider: web::Path<String>) -> HttpResponse {
             set_cookie(&mut response, &here.front().cookies.set_session(&signed_in.cookie));
             response
         }
-        Err(why) => {
-            let label = here
-                .login()
-                .provider(&provider)
-                .map_or("The sign-in service", |provider| &provider.label);
-            here.not_signed_in(&why, label).into()
-        }
+        Err(why) => here.not_signed_in(&why, label(&here, &provider)).into(),
     }
 }

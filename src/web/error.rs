@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::audit::Outcome;
 use crate::domain::{Reason, ReasonCode};
-use crate::pipeline::{Gate, Halted, Stopped, Told};
+use crate::pipeline::{Gate, Halted, Stopped, Told, is_navigation};
 
 use super::pages::{Fault, Pages, Refused, Trouble};
 
@@ -55,6 +55,7 @@ fn log(stopped: &Stopped, request_id: &str) {
         | Stopped::Elsewhere
         | Stopped::UnknownHost
         | Stopped::NotSignedIn
+        | Stopped::AskAgain(_)
         | Stopped::BadCredential
         | Stopped::CrossSite
         | Stopped::TooOften(_)
@@ -70,10 +71,8 @@ fn render(request: &HttpRequest, pages: &Pages, request_id: &str, stopped: &Stop
     }
     let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str());
     match stopped {
-        Stopped::NotSignedIn => HttpResponse::Found()
-            .insert_header(("location", pages.path_with_rd("/auth/login", asked)))
-            .insert_header(("cache-control", "no-store"))
-            .finish(),
+        Stopped::NotSignedIn => sign_in(&pages.path_with_rd("/auth/login", asked)),
+        Stopped::AskAgain(provider) => sign_in(&pages.path_at_provider(provider, asked)),
         Stopped::Refused(refusal) => {
             let page = pages.refused(&Refused {
                 caller: refusal.caller.as_ref(),
@@ -100,6 +99,13 @@ fn render(request: &HttpRequest, pages: &Pages, request_id: &str, stopped: &Stop
         | Stopped::ClientLeft
         | Stopped::Upstream(_) => for_person(pages, told, request_id),
     }
+}
+
+fn sign_in(location: &str) -> HttpResponse {
+    HttpResponse::Found()
+        .insert_header(("location", location))
+        .insert_header(("cache-control", "no-store"))
+        .finish()
 }
 
 fn for_person(pages: &Pages, told: &Told, request_id: &str) -> HttpResponse {
@@ -163,71 +169,4 @@ pub(super) fn not_found() -> HttpResponse {
         },
         "",
     )
-}
-
-/// Whether a browser asks for a page, as opposed to a script or a program that asks for data.
-pub(super) fn is_navigation(request: &HttpRequest) -> bool {
-    let headers = request.headers();
-    let absent_or = |name: &str, wanted: &str| headers.get_all(name).all(|value| value == wanted);
-    matches!(request.method().as_str(), "GET" | "HEAD")
-        && !headers.contains_key("authorization")
-        && !headers.contains_key("x-requested-with")
-        && absent_or("sec-fetch-mode", "navigate")
-        && absent_or("sec-fetch-dest", "document")
-        && headers.get_all("accept").any(|accept| names_html(accept.as_bytes()))
-}
-
-/// `text/html` among the media types, whatever its parameters; `*/*` alone is a program.
-fn names_html(accept: &[u8]) -> bool {
-    accept.split(|byte| *byte == b',').any(|range| {
-        let kind = range.split(|byte| *byte == b';').next().unwrap_or_default();
-        kind.trim_ascii().eq_ignore_ascii_case(b"text/html")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use actix_web::http::Method;
-    use actix_web::test::TestRequest;
-
-    use super::*;
-
-    #[test]
-    fn only_a_browser_that_asks_for_a_page_navigates() {
-        const HTML: (&str, &str) = ("accept", "application/xhtml+xml, Text/HTML;q=0.9");
-        type Headers = &'static [(&'static str, &'static str)];
-        let cases: [(&str, Headers, bool); 12] = [
-            ("GET", &[HTML], true),
-            ("HEAD", &[HTML], true),
-            (
-                "GET",
-                &[HTML, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")],
-                true,
-            ),
-            ("GET", &[("accept", "*/*")], false),
-            ("GET", &[], false),
-            ("GET", &[("accept", "application/json")], false),
-            ("GET", &[("accept", "x/text/html")], false),
-            ("POST", &[HTML], false),
-            ("GET", &[HTML, ("authorization", "Bearer x")], false),
-            ("GET", &[HTML, ("x-requested-with", "XMLHttpRequest")], false),
-            ("GET", &[HTML, ("sec-fetch-mode", "cors")], false),
-            (
-                "GET",
-                &[HTML, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")],
-                false,
-            ),
-        ];
-        for (method, headers, expected) in cases {
-            let mut request = TestRequest::default().method(Method::from_bytes(method.as_bytes()).unwrap());
-            for header in headers {
-                request = request.append_header(*header);
-            }
-            assert_eq!(
-                is_navigation(&request.to_http_request()),
-                expected,
-                "{method} {headers:?}"
-            );
-        }
-    }
 }

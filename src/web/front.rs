@@ -13,12 +13,12 @@ use url::form_urlencoded;
 
 use crate::config::Config;
 use crate::login::{Browser, Login, NotSignedIn, ReturnTo, Visitor};
+use crate::pipeline::is_navigation;
 use crate::policy::Policy;
 use crate::sessions::cookie::Cookies;
 use crate::sessions::{Session, Sessions};
 
 use super::csrf::{Provenance, provenance};
-use super::error;
 use super::guard;
 use super::pages::{Fault, Page, Pages, Refused, Trouble};
 
@@ -94,7 +94,7 @@ impl Here {
 
     /// Whether this asks for data rather than for a page; a form that was sent is a person's.
     pub(super) fn is_program(&self) -> bool {
-        self.request.method() != Method::POST && !error::is_navigation(&self.request)
+        self.request.method() != Method::POST && !is_navigation(&self.request)
     }
 
     pub(super) fn browser(&self) -> Option<&Browser> {
@@ -113,6 +113,11 @@ impl Here {
     /// The decoded query, in order, duplicates included.
     pub(super) fn query(&self) -> Fields {
         Fields::parse(self.request.query_string().as_bytes())
+    }
+
+    /// As it came.
+    pub(super) fn raw_query(&self) -> &str {
+        self.request.query_string()
     }
 
     /// Where the request wants to return to, checked.

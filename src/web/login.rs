@@ -5,7 +5,8 @@ use actix_web::http::header::HeaderMap;
 use actix_web::{HttpResponse, web};
 
 use crate::domain::Secret;
-use crate::login::{Begun, Browser, NotSignedIn, Way};
+use crate::login::{Begun, Browser, NotSignedIn};
+use crate::providers::{Onward, Way};
 
 use super::csrf::{Binding, Provenance};
 use super::front::{FORM_LIMIT, Here, form};
@@ -30,7 +31,10 @@ pub fn configure(config: &mut web::ServiceConfig) {
 
 async fn choose(here: Here) -> HttpResponse {
     let return_to = here.return_to();
-    match here.login().choices() {
+    // A provider that is named is the only one.
+    let query = here.query();
+    let named = query.one("provider").and_then(|id| here.login().provider(id));
+    match named.map_or_else(|| here.login().choices(), std::slice::from_ref) {
         [] => here
             .trouble(503, "No way to sign in is configured.", Fault::Gateway, None)
             .into(),
@@ -62,8 +66,14 @@ async fn begin(here: Here, provider: web::Path<String>) -> HttpResponse {
     let return_to = here.return_to();
     match here.login().begin(&provider, return_to.clone(), here.visitor()).await {
         Ok(Begun::Form) => show_form(&here, &provider, return_to.as_str(), "", None),
-        Ok(Begun::Redirect { url, browser }) => {
-            let mut response = here.redirect(StatusCode::FOUND, &url);
+        Ok(Begun::Away { onward, browser }) => {
+            let mut response = match onward {
+                Onward::Redirect(url) => here.redirect(StatusCode::FOUND, &url),
+                Onward::Form { url, fields } => {
+                    let text = format!("One moment: {} asks who you are.", label(&here, &provider));
+                    here.pages().posting("Signing in", &text, &url, &fields).into()
+                }
+            };
             bind(&here, &mut response, &browser);
             response
         }
@@ -132,7 +142,7 @@ fn show_form(here: &Here, id: &str, rd: &str, username: &str, problem: Option<(u
     response
 }
 
-fn label<'a>(here: &'a Here, provider: &str) -> &'a str {
+pub(super) fn label<'a>(here: &'a Here, provider: &str) -> &'a str {
     here.login()
         .provider(provider)
         .map_or("The sign-in service", |provider| &provider.label)

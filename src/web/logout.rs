@@ -2,6 +2,8 @@
 
 use actix_web::{HttpResponse, web};
 
+use crate::providers::Onward;
+
 use super::csrf::{Binding, Provenance};
 use super::front::{FORM_LIMIT, Here, form};
 use super::login::set_cookie;
@@ -57,15 +59,26 @@ async fn end(here: Here, body: web::Bytes) -> HttpResponse {
     match here.login().logout(here.visitor()).await {
         Ok(onward) => {
             let mut response = match onward {
-                Some(url) if here.pages().form_may_lead_to(&url) => here.see_other(&url),
-                // The browser would hold a redirect to the form's content policy; a page it may leave.
-                Some(url) => here.pages().signing_out(&url).into(),
+                Some(onward) => sign_out_there(&here, &onward),
                 None => here.see_other(&after(&here, field("rd"))),
             };
             set_cookie(&mut response, &here.front().cookies.clear_session());
             response
         }
         Err(why) => here.not_signed_in(&why, "").into(),
+    }
+}
+
+/// Signed out here; the browser goes on to the provider.
+fn sign_out_there(here: &Here, onward: &Onward) -> HttpResponse {
+    match onward {
+        Onward::Redirect(url) if here.pages().form_may_lead_to(url) => here.see_other(url),
+        // The browser would hold a redirect to the form's content policy; a page it may leave.
+        Onward::Redirect(url) => here.pages().signing_out(url).into(),
+        Onward::Form { url, fields } => {
+            let text = "One moment: your identity provider ends its session too.";
+            here.pages().posting("You are signed out", text, url, fields).into()
+        }
     }
 }
 

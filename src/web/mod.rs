@@ -14,6 +14,7 @@ pub mod login;
 pub mod logout;
 pub mod pages;
 mod proxy;
+pub mod saml;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             .configure(health::configure)
             .configure(login::configure)
             .configure(callback::configure)
+            .configure(saml::configure)
             .configure(logout::configure)
             .configure(account::configure)
             .configure(assets::configure)

@@ -110,6 +110,7 @@ pub(super) struct Site {
     pub(super) icon: String,
     pub(super) style: String,
     pub(super) script: String,
+    pub(super) submit: String,
     pub(super) theme: Option<String>,
     pub(super) logo: Option<String>,
 }
@@ -132,6 +133,7 @@ impl Pages {
             icon: url("icon.svg").unwrap_or_default(),
             style: url("style.css").unwrap_or_default(),
             script: url("fragment.js").unwrap_or_default(),
+            submit: url("submit.js").unwrap_or_default(),
             theme: url("theme.css"),
             logo: LOGOS.iter().find_map(|name| url(name)),
             base,
@@ -144,7 +146,8 @@ impl Pages {
         }
         let after_sign_out = config.providers.iter().filter_map(|provider| match &provider.kind {
             ProviderKind::Oidc(oidc) => origin_of(&oidc.issuer),
-            ProviderKind::Local(_) | ProviderKind::Ldap(_) => None,
+            // Where a SAML provider signs out may be known later only; a page of ours leads there.
+            ProviderKind::Local(_) | ProviderKind::Ldap(_) | ProviderKind::Saml(_) => None,
         });
         Ok(Self {
             csrf: Csrf::new(&config.session.secrets),
@@ -176,6 +179,13 @@ impl Pages {
         }
         let rd: String = form_urlencoded::byte_serialize(rd.as_bytes()).collect();
         format!("{}{path}?rd={rd}", self.site.base)
+    }
+
+    /// The sign-in page of one provider, on the way back to a page.
+    pub fn path_at_provider(&self, provider: &str, rd: &str) -> String {
+        let path = self.path_with_rd("/auth/login", rd);
+        let between = if path.contains('?') { '&' } else { '?' };
+        format!("{path}{between}provider={provider}")
     }
 
     /// Whether a form of our signed-in pages may lead to this URL: browsers hold redirects to the page's policy too.
@@ -238,6 +248,20 @@ impl Pages {
             keeps_fragment: false,
         };
         self.page(200, "'none'", page)
+    }
+
+    /// A form that a browser takes to a provider at once; without JavaScript, by its button.
+    pub fn posting(&self, title: &str, text: &str, url: &str, fields: &[(&'static str, String)]) -> Page {
+        let page = PostingPage {
+            site: &self.site,
+            title,
+            text,
+            url,
+            fields,
+        };
+        // Browsers hold the provider's own redirects to this policy too, and where those lead is the provider's affair.
+        let origin = origin_of(url).unwrap_or_default();
+        self.page(200, &format!("{origin} https:"), page)
     }
 
     pub fn signed_out(&self) -> Page {
@@ -454,6 +478,16 @@ struct OnwardPage<'a> {
     text: &'a str,
     href: &'a str,
     keeps_fragment: bool,
+}
+
+#[derive(Template)]
+#[template(path = "posting.html")]
+struct PostingPage<'a> {
+    site: &'a Site,
+    title: &'a str,
+    text: &'a str,
+    url: &'a str,
+    fields: &'a [(&'static str, String)],
 }
 
 #[derive(Template)]

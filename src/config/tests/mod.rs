@@ -11,6 +11,7 @@ use crate::domain::SystemRandom;
 mod examples;
 mod ldap;
 mod people;
+mod saml;
 
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$pKTOmYVWnIJfCRMnXxkVCGOKcPa2fVqyUEKXPt6m4Ww";
 
@@ -202,7 +203,6 @@ fn what_comes_later_is_refused_and_not_ignored() {
             "listen.ext_authz_address",
         ),
         ("[check]\nendpoints = [\"auth-request\"]\n", "check.endpoints"),
-        ("[[provider]]\nid = \"okta\"\nkind = \"saml\"\n", "provider[1].kind"),
         (
             "[session]\nstore = \"redis\"\nredis_url = \"redis-sentinel://a\"\n",
             "session.redis_url",

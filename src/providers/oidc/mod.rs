@@ -21,7 +21,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::{Departure, ProviderError, RedirectProvider, Vouched};
+use super::{Departure, Onward, ProviderError, RedirectProvider, Vouched};
 use crate::config;
 use crate::domain::{Clock, Identity, Random, Secret, Timestamp};
 use crate::outbound::provider::{Bounds, ProviderClient, is_plain_loopback};
@@ -167,10 +167,7 @@ impl Oidc {
             authenticated_at: at,
         };
         let state = serde_json::to_string(kept).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
-        Ok(Vouched {
-            identity,
-            state: Some(state),
-        })
+        Ok(Vouched::new(identity, Some(state)))
     }
 
     /// The newest state that follows from `kept`: a rotation whose outcome did not reach the session is gone on with,
@@ -227,7 +224,11 @@ impl RedirectProvider for Oidc {
         let url = exchange::authorize_url(&self.config, &known, callback, &memory)?;
         let state = Secret::new(memory.state.clone());
         let memory = serde_json::to_string(&memory).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
-        Ok(Departure { url, state, memory })
+        Ok(Departure {
+            onward: Onward::Redirect(url),
+            state,
+            memory,
+        })
     }
 
     async fn complete(
@@ -335,7 +336,7 @@ impl RedirectProvider for Oidc {
         self.vouched(&identity.subject, person, identity.authenticated_at, &kept)
     }
 
-    async fn logout_url(&self, state: Option<&str>, return_to: &str) -> Option<String> {
+    async fn logout(&self, state: Option<&str>, return_to: &str) -> Option<Onward> {
         let known = self.discovery.get().await.ok()?;
         let mut url = known.metadata.additional_metadata().end_session_endpoint.clone()?;
         let kept: Option<Kept> = state.and_then(|state| serde_json::from_str(state).ok());
@@ -346,7 +347,7 @@ impl RedirectProvider for Oidc {
         query.append_pair("client_id", &self.config.client_id);
         query.append_pair("post_logout_redirect_uri", return_to);
         drop(query);
-        Some(url.into())
+        Some(Onward::Redirect(url.into()))
     }
 }
 

@@ -19,9 +19,9 @@ use url::form_urlencoded;
 use crate::audit::Audit;
 use crate::config::{self, Config};
 use crate::domain::{Clock, Identity, ManualClock, Random, Secret, SystemRandom, Timestamp};
-use crate::login::{Login, Parts, Provider, Way};
+use crate::login::{Login, Parts, Provider};
 use crate::policy::Policy;
-use crate::providers::{Departure, PasswordProvider, ProviderError, RedirectProvider, Vouched};
+use crate::providers::{Departure, Onward, PasswordProvider, ProviderError, RedirectProvider, Vouched, Way};
 use crate::sessions::cookie::Cookies;
 use crate::sessions::{Sessions, Settings};
 use crate::store::{MemoryStore, Sealer};
@@ -54,10 +54,9 @@ impl PasswordProvider for Passwords {
     async fn sign_in(&self, user: &str, password: &Secret) -> Result<Vouched, ProviderError> {
         assert!(!password.is_empty(), "an empty password reached the provider");
         match (self.canonical(user).as_str(), password.expose()) {
-            (user @ ("alice" | "bob"), "right") => Ok(Vouched {
-                identity: identity("local", user, Timestamp::from_seconds(0)),
-                state: None,
-            }),
+            (user @ ("alice" | "bob"), "right") => {
+                Ok(Vouched::new(identity("local", user, Timestamp::from_seconds(0)), None))
+            }
             ("dora", "right") => Err(ProviderError::AccountRefused("it is disabled".to_owned())),
             _ => Err(ProviderError::BadPassword),
         }
@@ -81,7 +80,7 @@ impl RedirectProvider for Redirects {
         let state = hex::encode(random.bytes::<16>());
         assert_eq!(callback, "https://mlflow.example.com/auth/callback/idp");
         Ok(Departure {
-            url: format!("https://idp.example/authorize?state={state}"),
+            onward: Onward::Redirect(format!("https://idp.example/authorize?state={state}")),
             memory: format!("memory of {state}"),
             state: Secret::new(state),
         })
@@ -98,10 +97,7 @@ impl RedirectProvider for Redirects {
         match value("code") {
             Some("good") => {
                 let identity = identity("idp", "carol", Timestamp::from_seconds(0));
-                Ok(Vouched {
-                    identity,
-                    state: Some("kept".to_owned()),
-                })
+                Ok(Vouched::new(identity, Some("kept".to_owned())))
             }
             _ => Err(ProviderError::Refused("the nonce <differs>".to_owned())),
         }
@@ -111,12 +107,12 @@ impl RedirectProvider for Redirects {
         Err(ProviderError::Unavailable("not asked here".to_owned()))
     }
 
-    async fn logout_url(&self, state: Option<&str>, return_to: &str) -> Option<String> {
+    async fn logout(&self, state: Option<&str>, return_to: &str) -> Option<Onward> {
         assert_eq!(
             (state, return_to),
             (Some("kept"), "https://mlflow.example.com/auth/signed-out")
         );
-        Some("https://idp.example/logout?x=y".to_owned())
+        Some(Onward::Redirect("https://idp.example/logout?x=y".to_owned()))
     }
 }
 
