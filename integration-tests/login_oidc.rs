@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::ldap::readers;
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::http::Request;
+use crate::support::keycloak::Keycloak;
 use crate::support::mlflow::{Mlflow, NEWEST};
-use crate::support::oidc::{Keycloak, OidcProvider, Walker};
+use crate::support::oidc::{OidcProvider, Walker};
 use crate::support::process::until;
 
 const ME: &str = "/ajax-api/2.0/mlflow/users/current";
@@ -117,8 +119,10 @@ fn who_leaves_a_group_loses_the_role_and_who_is_gone_the_session() {
 #[test]
 fn a_person_signs_in_at_keycloak_and_has_the_rights_of_their_groups() {
     let mut setup = Setup::new(&Mlflow::shared(NEWEST).url());
-    let keycloak = Keycloak::start(&callback(&setup));
-    setup.sections += &provider(&keycloak.issuer(), "\"openid\", \"profile\", \"email\"");
+    let keycloak = Keycloak::shared();
+    keycloak.oidc_client("signs-in", &callback(&setup), &json!({}));
+    setup.sections += &keycloak.provider("corp", "signs-in", "");
+    setup.sections += &readers("corp:ml-admins");
     let gateway = setup.start();
     let cookie = sign_in(&gateway, &mut Walker::default(), "alice");
     let me = gateway.send(&Request::get(ME).header("Cookie", &cookie)).json();
