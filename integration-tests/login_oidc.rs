@@ -15,7 +15,7 @@ use crate::support::process::until;
 const ME: &str = "/ajax-api/2.0/mlflow/users/current";
 const EXPERIMENT: &str = "/api/2.0/mlflow/experiments/get?experiment_id=0";
 
-fn callback(setup: &Setup) -> String {
+pub fn callback(setup: &Setup) -> String {
     format!("http://{}/auth/callback/corp", setup.authority())
 }
 
@@ -30,7 +30,7 @@ fn provider(issuer: &str, scopes: &str) -> String {
 }
 
 /// Signs in at the provider's form and comes back; the gateway's session cookie.
-fn sign_in(gateway: &Gateway, walker: &mut Walker, user: &str) -> String {
+pub fn sign_in(gateway: &Gateway, walker: &mut Walker, user: &str) -> String {
     let form = walker.go(&format!("{}/auth/login/corp?rd=%2Fauth%2Faccount", gateway.url()));
     assert_eq!(form.status, 200, "{}", form.text());
     let page = form.text();

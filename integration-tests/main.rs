@@ -15,6 +15,7 @@ mod every_provider;
 mod graphql;
 mod ldap;
 mod ldap_refused;
+mod leavers;
 mod lists;
 mod login_oidc;
 mod oidc_checks;
