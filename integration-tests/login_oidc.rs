@@ -54,7 +54,7 @@ fn status(gateway: &Gateway, cookie: &str, target: &str) -> u16 {
     gateway.send(&Request::get(target).header("Cookie", cookie)).status
 }
 
-fn with_oidc_provider(scopes: &str, environment: &[(&str, &str)], session: &str) -> (OidcProvider, Gateway) {
+pub fn with_oidc_provider(scopes: &str, environment: &[(&str, &str)], session: &str) -> (OidcProvider, Gateway) {
     let mut setup = Setup::new(&Mlflow::shared(NEWEST).url());
     setup.session = session.to_owned();
     let idp = OidcProvider::start_with(&callback(&setup), environment);

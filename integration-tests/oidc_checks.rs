@@ -14,20 +14,21 @@ use crate::support::lying_provider::{CLIENT_ID, CLIENT_SECRET, Fault, LyingProvi
 
 const CALLBACK: &str = "https://gate.test/auth/callback/idp";
 /// By the gateway's clock; the honest ID token is issued now and good for 300 s.
-const NOW: i64 = 1000;
+pub const NOW: i64 = 1000;
 
-struct Scene {
-    idp: LyingProvider,
-    oidc: Oidc,
-    clock: Arc<ManualClock>,
+/// A provider of the gateway's, by a clock that stands still, and the identity provider that it asks.
+pub struct Scene {
+    pub idp: LyingProvider,
+    pub oidc: Oidc,
+    pub clock: Arc<ManualClock>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::with(|_| {})
     }
 
-    fn with(change: impl FnOnce(&mut OidcProvider)) -> Self {
+    pub fn with(change: impl FnOnce(&mut OidcProvider)) -> Self {
         let idp = LyingProvider::start();
         let mut config = OidcProvider {
             issuer: idp.issuer.clone(),
@@ -80,7 +81,7 @@ impl Scene {
         answer
     }
 
-    async fn sign_in(&self) -> Result<Vouched, ProviderError> {
+    pub async fn sign_in(&self) -> Result<Vouched, ProviderError> {
         self.sign_in_with(|_| {}).await
     }
 

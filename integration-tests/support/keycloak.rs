@@ -139,30 +139,14 @@ impl Keycloak {
 
     /// A confidential OpenID client with the secret [`CLIENT_SECRET`]; `attributes` are added to its own.
     pub fn oidc_client(&self, id: &str, redirect: &str, attributes: &Value) {
-        self.create(
-            "clients",
-            &json!({
-                "clientId": id, "enabled": true, "secret": CLIENT_SECRET, "redirectUris": [redirect],
-                "standardFlowEnabled": true, "publicClient": false,
-                "attributes": merged(json!({
-                    "pkce.code.challenge.method": "S256",
-                    "post.logout.redirect.uris": redirect.split("/auth/").next().map(|site| format!("{site}/*")),
-                }), attributes),
-                "protocolMappers": [
-                    {
-                        "name": "groups", "protocol": "openid-connect", "protocolMapper": "oidc-group-membership-mapper",
-                        "config": {"claim.name": "groups", "full.path": "false", "id.token.claim": "true", "userinfo.token.claim": "true"},
-                    },
-                    {
-                        "name": "roles", "protocol": "openid-connect", "protocolMapper": "oidc-usermodel-realm-role-mapper",
-                        "config": {
-                            "claim.name": "roles", "multivalued": "true", "jsonType.label": "String",
-                            "id.token.claim": "true", "userinfo.token.claim": "true",
-                        },
-                    },
-                ],
-            }),
-        );
+        self.create("clients", &oidc_client(id, redirect, attributes));
+    }
+
+    /// Likewise, one whose sessions end in frames of the browser that signs out.
+    pub fn frontchannel_client(&self, id: &str, redirect: &str, attributes: &Value) {
+        let mut client = oidc_client(id, redirect, attributes);
+        client["frontchannelLogout"] = true.into();
+        self.create("clients", &client);
     }
 
     /// Responses and assertions are signed; `groups` lists the groups, `Role` the realm roles.
@@ -232,6 +216,15 @@ impl Keycloak {
         self.done(&self.admin("POST", &path, None));
     }
 
+    /// The sessions of a person, by the `sid` of their tokens.
+    pub fn sessions_of(&self, name: &str) -> Vec<String> {
+        let found = self.get(&format!("users/{}/sessions", self.id_of(name)));
+        let sessions = found.as_array().unwrap().iter();
+        sessions
+            .map(|session| session["id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
     /// Ends one session, by the `sid` of its tokens.
     pub fn end_session(&self, sid: &str) {
         self.done(&self.admin("DELETE", &format!("sessions/{sid}"), None));
@@ -287,4 +280,28 @@ fn merged(mut attributes: Value, more: &Value) -> Value {
         attributes[name] = value.clone();
     }
     attributes
+}
+
+fn oidc_client(id: &str, redirect: &str, attributes: &Value) -> Value {
+    json!({
+        "clientId": id, "enabled": true, "secret": CLIENT_SECRET, "redirectUris": [redirect],
+        "standardFlowEnabled": true, "publicClient": false,
+        "attributes": merged(json!({
+            "pkce.code.challenge.method": "S256",
+            "post.logout.redirect.uris": redirect.split("/auth/").next().map(|site| format!("{site}/*")),
+        }), attributes),
+        "protocolMappers": [
+            {
+                "name": "groups", "protocol": "openid-connect", "protocolMapper": "oidc-group-membership-mapper",
+                "config": {"claim.name": "groups", "full.path": "false", "id.token.claim": "true", "userinfo.token.claim": "true"},
+            },
+            {
+                "name": "roles", "protocol": "openid-connect", "protocolMapper": "oidc-usermodel-realm-role-mapper",
+                "config": {
+                    "claim.name": "roles", "multivalued": "true", "jsonType.label": "String",
+                    "id.token.claim": "true", "userinfo.token.claim": "true",
+                },
+            },
+        ],
+    })
 }

@@ -3,6 +3,7 @@
 mod account;
 mod attempt;
 mod diary;
+mod ended;
 mod return_to;
 
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use crate::tokens::Tokens;
 
 use attempt::{Attempt, Attempts};
 use diary::{Diary, actor_of};
+use ended::Heard;
 
 pub use account::Account;
 pub use attempt::Browser;
@@ -29,6 +31,7 @@ pub use return_to::{ReturnPaths, ReturnTo};
 /// Longer names and passwords are nobody's; argon2 never sees them. Bytes.
 const LONGEST_NAME: usize = 256;
 const LONGEST_PASSWORD: usize = 1024;
+const SIGNED_OUT: &str = "Signed out.";
 
 /// One way in, as the configuration names it.
 pub struct Provider {
@@ -123,6 +126,7 @@ pub struct Login {
     providers: Vec<Provider>,
     sessions: Arc<Sessions>,
     attempts: Attempts,
+    heard: Heard,
     throttle: Throttle,
     account: Account,
     diary: Diary,
@@ -147,6 +151,7 @@ impl Login {
             providers: parts.providers,
             sessions: parts.sessions,
             throttle: Throttle::new(parts.store.clone(), "sign-in", config.limits.login_attempts),
+            heard: Heard::new(parts.store.clone()),
             attempts: Attempts::new(parts.store, parts.sealer),
             returns: ReturnPaths::new(config),
             site: config.public_url.as_str().trim_end_matches('/').to_owned(),
@@ -271,12 +276,17 @@ impl Login {
     /// Where every flow ends. The session that the browser may have had ends here: its id was known before, to whomever.
     async fn open(&self, vouched: Vouched, return_to: ReturnTo, visitor: Visitor<'_>) -> Result<SignedIn, NotSignedIn> {
         if let Some(before) = visitor.session {
-            self.end(before, visitor).await?;
+            self.end(before, SIGNED_OUT, visitor).await?;
         }
-        let (cookie, session) = self
-            .sessions
-            .open(vouched.identity, visitor.address, vouched.state)
-            .await?;
+        let Vouched { identity, state, names } = vouched;
+        let (cookie, session) = match self.provider(&identity.provider).map(|provider| &provider.way) {
+            Some(Way::Redirect(_)) => {
+                self.sessions
+                    .open_for_provider(identity, visitor.address, state, &names)
+                    .await?
+            }
+            Some(Way::Password(_)) | None => self.sessions.open(identity, visitor.address, state).await?,
+        };
         let reason = Reason::new(ReasonCode::Granted, "Signed in.");
         let actor = actor_of(&session, visitor);
         if let Err(away) = self
@@ -302,7 +312,7 @@ impl Login {
     /// When the store or the trail cannot be reached.
     pub async fn logout(&self, visitor: Visitor<'_>) -> Result<Option<String>, NotSignedIn> {
         let Some(cookie) = visitor.session else { return Ok(None) };
-        let Some(session) = self.end(cookie, visitor).await? else {
+        let Some(session) = self.end(cookie, SIGNED_OUT, visitor).await? else {
             return Ok(None);
         };
         let Some(Provider {
@@ -320,21 +330,25 @@ impl Login {
             .await)
     }
 
-    async fn end(&self, cookie: &str, visitor: Visitor<'_>) -> Result<Option<Session>, NotSignedIn> {
+    async fn end(&self, cookie: &str, why: &str, visitor: Visitor<'_>) -> Result<Option<Session>, NotSignedIn> {
         let Some(session) = self.sessions.close(cookie).await? else {
             return Ok(None);
         };
-        let reason = Reason::new(ReasonCode::Requested, "Signed out.");
+        self.note_end(&session, why, visitor).await?;
+        Ok(Some(session))
+    }
+
+    async fn note_end(&self, session: &Session, why: &str, visitor: Visitor<'_>) -> Result<(), TrailAway> {
+        let reason = Reason::new(ReasonCode::Requested, why);
         self.diary
             .note(
                 "session.end",
-                actor_of(&session, visitor),
+                actor_of(session, visitor),
                 Outcome::Allowed,
                 &reason,
                 visitor,
             )
-            .await?;
-        Ok(Some(session))
+            .await
     }
 
     /// Records a failure and says what the person may know of it.

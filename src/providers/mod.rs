@@ -37,6 +37,28 @@ pub enum ProviderError {
 pub struct Vouched {
     pub identity: Identity,
     pub state: Option<String>,
+    /// What the provider may call the session by when it ends it, besides the subject.
+    pub names: Vec<String>,
+}
+
+impl Vouched {
+    pub fn new(identity: Identity, state: Option<String>) -> Self {
+        Self {
+            identity,
+            state,
+            names: Vec::new(),
+        }
+    }
+}
+
+/// Whose sessions the provider has ended: one that it names, or all of a subject. At least one of the two is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What it called the session by when it vouched.
+    pub session: Option<String>,
+    pub subject: Option<String>,
+    /// No two messages of one provider have the same.
+    pub id: String,
 }
 
 #[async_trait]
@@ -76,4 +98,14 @@ pub trait RedirectProvider: Send + Sync {
     async fn recheck(&self, identity: &Identity, state: Option<&str>) -> Result<Vouched, ProviderError>;
     /// Where to send the browser so that the provider's own session ends too.
     async fn logout_url(&self, state: Option<&str>, return_to: &str) -> Option<String>;
+    /// What a logout token says, once it is checked. Whether it comes for the first time is for whoever acts on it.
+    async fn ended(&self, _logout_token: &str) -> Result<Ended, ProviderError> {
+        Err(ProviderError::Refused(
+            "this provider sends no logout tokens".to_owned(),
+        ))
+    }
+    /// The issuer, of a provider that may end sessions from a frame in the browser.
+    fn issuer(&self) -> Option<&str> {
+        None
+    }
 }
