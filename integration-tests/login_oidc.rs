@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::ldap::readers;
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::http::Request;
+use crate::support::keycloak::Keycloak;
 use crate::support::mlflow::{Mlflow, NEWEST};
-use crate::support::oidc::{Keycloak, OidcProvider, Walker};
+use crate::support::oidc::{OidcProvider, Walker};
 use crate::support::process::until;
 
 const ME: &str = "/ajax-api/2.0/mlflow/users/current";
 const EXPERIMENT: &str = "/api/2.0/mlflow/experiments/get?experiment_id=0";
 
-fn callback(setup: &Setup) -> String {
+pub fn callback(setup: &Setup) -> String {
     format!("http://{}/auth/callback/corp", setup.authority())
 }
 
@@ -28,7 +30,7 @@ fn provider(issuer: &str, scopes: &str) -> String {
 }
 
 /// Signs in at the provider's form and comes back; the gateway's session cookie.
-fn sign_in(gateway: &Gateway, walker: &mut Walker, user: &str) -> String {
+pub fn sign_in(gateway: &Gateway, walker: &mut Walker, user: &str) -> String {
     let form = walker.go(&format!("{}/auth/login/corp?rd=%2Fauth%2Faccount", gateway.url()));
     assert_eq!(form.status, 200, "{}", form.text());
     let page = form.text();
@@ -52,7 +54,7 @@ fn status(gateway: &Gateway, cookie: &str, target: &str) -> u16 {
     gateway.send(&Request::get(target).header("Cookie", cookie)).status
 }
 
-fn with_oidc_provider(scopes: &str, environment: &[(&str, &str)], session: &str) -> (OidcProvider, Gateway) {
+pub fn with_oidc_provider(scopes: &str, environment: &[(&str, &str)], session: &str) -> (OidcProvider, Gateway) {
     let mut setup = Setup::new(&Mlflow::shared(NEWEST).url());
     setup.session = session.to_owned();
     let idp = OidcProvider::start_with(&callback(&setup), environment);
@@ -117,8 +119,10 @@ fn who_leaves_a_group_loses_the_role_and_who_is_gone_the_session() {
 #[test]
 fn a_person_signs_in_at_keycloak_and_has_the_rights_of_their_groups() {
     let mut setup = Setup::new(&Mlflow::shared(NEWEST).url());
-    let keycloak = Keycloak::start(&callback(&setup));
-    setup.sections += &provider(&keycloak.issuer(), "\"openid\", \"profile\", \"email\"");
+    let keycloak = Keycloak::shared();
+    keycloak.oidc_client("signs-in", &callback(&setup), &json!({}));
+    setup.sections += &keycloak.provider("corp", "signs-in", "");
+    setup.sections += &readers("corp:ml-admins");
     let gateway = setup.start();
     let cookie = sign_in(&gateway, &mut Walker::default(), "alice");
     let me = gateway.send(&Request::get(ME).header("Cookie", &cookie)).json();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mlgate::config::OidcProvider;
 use mlgate::domain::{ManualClock, Secret, SystemRandom, Timestamp};
 use mlgate::outbound::provider::Bounds;
-use mlgate::providers::{Oidc, ProviderError, RedirectProvider, Vouched};
+use mlgate::providers::{Oidc, Onward, ProviderError, RedirectProvider, Vouched};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -14,20 +14,21 @@ use crate::support::lying_provider::{CLIENT_ID, CLIENT_SECRET, Fault, LyingProvi
 
 const CALLBACK: &str = "https://gate.test/auth/callback/idp";
 /// By the gateway's clock; the honest ID token is issued now and good for 300 s.
-const NOW: i64 = 1000;
+pub const NOW: i64 = 1000;
 
-struct Scene {
-    idp: LyingProvider,
-    oidc: Oidc,
-    clock: Arc<ManualClock>,
+/// A provider of the gateway's, by a clock that stands still, and the identity provider that it asks.
+pub struct Scene {
+    pub idp: LyingProvider,
+    pub oidc: Oidc,
+    pub clock: Arc<ManualClock>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::with(|_| {})
     }
 
-    fn with(change: impl FnOnce(&mut OidcProvider)) -> Self {
+    pub fn with(change: impl FnOnce(&mut OidcProvider)) -> Self {
         let idp = LyingProvider::start();
         let mut config = OidcProvider {
             issuer: idp.issuer.clone(),
@@ -57,7 +58,10 @@ impl Scene {
     /// Signs in; the provider repeats the nonce, and `edit` may change what comes back to us.
     async fn sign_in_with(&self, edit: impl FnOnce(&mut Vec<(String, String)>)) -> Result<Vouched, ProviderError> {
         let departure = self.oidc.begin(CALLBACK).await?;
-        let url = Url::parse(&departure.url).unwrap();
+        let Onward::Redirect(url) = &departure.onward else {
+            panic!("a redirect")
+        };
+        let url = Url::parse(url).unwrap();
         let sent = |name: &str| url.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
         assert_eq!(sent("code_challenge_method"), "S256");
         assert_eq!(sent("state"), departure.state.expose());
@@ -80,7 +84,7 @@ impl Scene {
         answer
     }
 
-    async fn sign_in(&self) -> Result<Vouched, ProviderError> {
+    pub async fn sign_in(&self) -> Result<Vouched, ProviderError> {
         self.sign_in_with(|_| {}).await
     }
 
@@ -555,11 +559,10 @@ async fn groups_that_only_an_old_id_token_tells_are_not_believed_again() {
 async fn the_provider_is_told_whose_session_ends() {
     let scene = Scene::new();
     let vouched = scene.sign_in().await.unwrap();
-    let url = scene
-        .oidc
-        .logout_url(vouched.state.as_deref(), "https://gate.test/")
-        .await
-        .unwrap();
+    let onward = scene.oidc.logout(vouched.state.as_deref(), "https://gate.test/").await;
+    let Some(Onward::Redirect(url)) = onward else {
+        panic!("a redirect")
+    };
     assert!(
         url.starts_with(&format!("{}/end?id_token_hint=ey", scene.idp.issuer)),
         "{url}"

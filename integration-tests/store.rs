@@ -392,7 +392,7 @@ async fn new_groups_at_one_replica_are_new_at_the_other() {
     };
     assert!(
         one.sessions
-            .update(&session.id, moved.clone(), Some("refresh-2".into()))
+            .update(&session.id, moved.clone(), Some("refresh-2".into()), None)
             .await
             .unwrap()
     );
@@ -420,7 +420,7 @@ async fn no_request_in_flight_brings_an_ended_session_back() {
             let (cookie, session) = replica.sessions.open(alice(), ADDRESS, None).await.unwrap();
             let update = {
                 let (replica, id) = (Arc::clone(&replica), session.id.clone());
-                tokio::spawn(async move { while replica.sessions.update(&id, alice(), None).await.unwrap() {} })
+                tokio::spawn(async move { while replica.sessions.update(&id, alice(), None, None).await.unwrap() {} })
             };
             replica.sessions.close(cookie.expose()).await.unwrap().unwrap();
             update.await.unwrap();

@@ -3,7 +3,7 @@
 mod account;
 mod attempt;
 mod diary;
-mod endings;
+mod ended;
 mod return_to;
 
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::audit::{Actor, Audit, Outcome};
 use crate::config::Config;
 use crate::domain::{Clock, Random, Reason, ReasonCode, Secret};
-use crate::providers::{LogoutWord, Message, Onward, ProviderError, RedirectProvider, Vouched, Way};
+use crate::providers::{Onward, ProviderError, RedirectProvider, Vouched, Way};
 use crate::sessions::{Session, SessionError, Sessions};
 use crate::store::{Sealer, Store, StoreError, Throttle, Throttled};
 use crate::telemetry::Metrics;
@@ -21,16 +21,18 @@ use crate::tokens::Tokens;
 
 use attempt::{Attempt, Attempts};
 use diary::{Diary, actor_of};
-use endings::Endings;
+use ended::Heard;
 
 pub use account::Account;
 pub use attempt::Browser;
 pub use diary::TrailAway;
+pub use ended::ProviderLogout;
 pub use return_to::{ReturnPaths, ReturnTo};
 
 /// Longer names and passwords are nobody's; argon2 never sees them. Bytes.
 const LONGEST_NAME: usize = 256;
 const LONGEST_PASSWORD: usize = 1024;
+const SIGNED_OUT: &str = "Signed out.";
 
 /// One way in, as the configuration names it.
 pub struct Provider {
@@ -64,15 +66,6 @@ pub struct SignedIn {
     pub cookie: Secret,
     pub session: Arc<Session>,
     pub return_to: ReturnTo,
-}
-
-/// What a provider's word on the end of sessions led to.
-#[derive(Debug)]
-pub enum ProviderLogout {
-    /// These sessions ended, by their public ids; the browser takes the answer back.
-    Ended { sessions: Vec<String>, answer: Onward },
-    /// What we asked for is done; or why not all of it.
-    Done { trouble: Option<String> },
 }
 
 /// Why nobody was signed in.
@@ -129,7 +122,7 @@ pub struct Login {
     providers: Vec<Provider>,
     sessions: Arc<Sessions>,
     attempts: Attempts,
-    endings: Endings,
+    heard: Heard,
     throttle: Throttle,
     account: Account,
     diary: Diary,
@@ -154,7 +147,7 @@ impl Login {
             providers: parts.providers,
             sessions: parts.sessions,
             throttle: Throttle::new(parts.store.clone(), "sign-in", config.limits.login_attempts),
-            endings: Endings::new(parts.store.clone(), parts.sealer.clone(), parts.clock),
+            heard: Heard::new(parts.store.clone()),
             attempts: Attempts::new(parts.store, parts.sealer),
             returns: ReturnPaths::new(config),
             site: config.public_url.as_str().trim_end_matches('/').to_owned(),
@@ -324,7 +317,7 @@ impl Login {
         if !self.sessions.update(id, identity, state, vouched.until).await? {
             return Ok(None);
         }
-        self.endings.remember(&session, &vouched.names).await?;
+        self.sessions.call(&session, &vouched.names).await?;
         let reason = Reason::new(ReasonCode::Granted, "The identity provider vouched again.");
         let actor = actor_of(&session, visitor);
         self.diary
@@ -374,13 +367,22 @@ impl Login {
     /// Where every flow ends. The session that the browser may have had ends here: its id was known before, to whomever.
     async fn open(&self, vouched: Vouched, return_to: ReturnTo, visitor: Visitor<'_>) -> Result<SignedIn, NotSignedIn> {
         if let Some(before) = visitor.session {
-            self.end(before, visitor).await?;
+            self.end(before, SIGNED_OUT, visitor).await?;
         }
-        let (cookie, session) = self
-            .sessions
-            .open(vouched.identity, visitor.address, vouched.state, vouched.until)
-            .await?;
-        self.endings.remember(&session, &vouched.names).await?;
+        let Vouched {
+            identity,
+            state,
+            until,
+            names,
+        } = vouched;
+        let (cookie, session) = match self.provider(&identity.provider).map(|provider| &provider.way) {
+            Some(Way::Redirect(_)) => {
+                self.sessions
+                    .open_for_provider(identity, visitor.address, state, &names, until)
+                    .await?
+            }
+            Some(Way::Password(_)) | None => self.sessions.open(identity, visitor.address, state).await?,
+        };
         let reason = Reason::new(ReasonCode::Granted, "Signed in.");
         let actor = actor_of(&session, visitor);
         if let Err(away) = self
@@ -406,7 +408,7 @@ impl Login {
     /// When the store or the trail cannot be reached.
     pub async fn logout(&self, visitor: Visitor<'_>) -> Result<Option<Onward>, NotSignedIn> {
         let Some(cookie) = visitor.session else { return Ok(None) };
-        let Some(session) = self.end(cookie, visitor).await? else {
+        let Some(session) = self.end(cookie, SIGNED_OUT, visitor).await? else {
             return Ok(None);
         };
         let Some(Provider {
@@ -424,64 +426,25 @@ impl Login {
             .await)
     }
 
-    /// What a provider says about the end of sessions: they end here too, whoever's browser brings the word, or none.
-    ///
-    /// # Errors
-    /// When the word does not hold, or the store or the trail cannot be reached.
-    pub async fn provider_logout(
-        &self,
-        provider: &str,
-        message: Message<'_>,
-        visitor: Visitor<'_>,
-    ) -> Result<ProviderLogout, NotSignedIn> {
-        let (provider, way) = self.redirect(provider)?;
-        if let Err(throttled) = self.throttle.admit_address(visitor.address).await {
-            return Err(self.slow_down(&provider.id, None, throttled, visitor).await);
-        }
-        let word = way.logout_message(message).await;
-        if !matches!(word, Err(ProviderError::Refused(_))) {
-            self.throttle.address_succeeded(visitor.address).await;
-        }
-        let (names, answer) = match word {
-            Ok(LogoutWord::End { names, answer }) => (names, answer),
-            Ok(LogoutWord::Ended { trouble }) => return Ok(ProviderLogout::Done { trouble }),
-            Err(error) => return Err(self.refuse_logout(&provider.id, error, visitor).await),
-        };
-        let mut sessions = Vec::new();
-        for id in self.endings.find(&names).await? {
-            let Some(session) = self.sessions.revoke(&id).await? else {
-                continue;
-            };
-            let reason = Reason::new(ReasonCode::Requested, "Signed out at the identity provider.");
-            self.diary
-                .note(
-                    "session.end",
-                    actor_of(&session, visitor),
-                    Outcome::Allowed,
-                    &reason,
-                    visitor,
-                )
-                .await?;
-            sessions.push(session.id);
-        }
-        Ok(ProviderLogout::Ended { sessions, answer })
-    }
-
-    async fn end(&self, cookie: &str, visitor: Visitor<'_>) -> Result<Option<Session>, NotSignedIn> {
+    async fn end(&self, cookie: &str, why: &str, visitor: Visitor<'_>) -> Result<Option<Session>, NotSignedIn> {
         let Some(session) = self.sessions.close(cookie).await? else {
             return Ok(None);
         };
-        let reason = Reason::new(ReasonCode::Requested, "Signed out.");
+        self.note_end(&session, why, visitor).await?;
+        Ok(Some(session))
+    }
+
+    async fn note_end(&self, session: &Session, why: &str, visitor: Visitor<'_>) -> Result<(), TrailAway> {
+        let reason = Reason::new(ReasonCode::Requested, why);
         self.diary
             .note(
                 "session.end",
-                actor_of(&session, visitor),
+                actor_of(session, visitor),
                 Outcome::Allowed,
                 &reason,
                 visitor,
             )
-            .await?;
-        Ok(Some(session))
+            .await
     }
 
     /// Records a failure and says what the person may know of it.
@@ -498,18 +461,6 @@ impl Login {
         self.note_refusal(provider, user, outcome, &reason, visitor)
             .await
             .map_or_else(NotSignedIn::from, |()| told)
-    }
-
-    async fn refuse_logout(&self, provider: &str, error: ProviderError, visitor: Visitor<'_>) -> NotSignedIn {
-        tracing::warn!(provider, %error, "logout refused");
-        let (code, outcome, told) = judge(&error);
-        let reason = Reason::new(code, error.to_string());
-        let actor = stranger(provider, None, visitor);
-        let noted = self
-            .diary
-            .note("logout.refused", actor, outcome, &reason, visitor)
-            .await;
-        noted.map_or_else(NotSignedIn::from, |()| told)
     }
 
     async fn slow_down(

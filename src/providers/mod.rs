@@ -43,7 +43,7 @@ pub struct Vouched {
     pub state: Option<String>,
     /// The session ends then at the latest, where the provider says so.
     pub until: Option<Timestamp>,
-    /// What the provider may call the session by when it ends it.
+    /// What the provider may call the session by when it ends it, besides the subject.
     pub names: Vec<String>,
 }
 
@@ -100,6 +100,16 @@ impl Way {
             provider.refresh().await;
         }
     }
+}
+
+/// Whose sessions the provider has ended: one that it names, or all of a subject. At least one of the two is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What it called the session by when it vouched.
+    pub session: Option<String>,
+    pub subject: Option<String>,
+    /// No two messages of one provider have the same.
+    pub id: String,
 }
 
 #[async_trait]
@@ -198,4 +208,14 @@ pub trait RedirectProvider: Send + Sync {
         Ok(())
     }
     async fn refresh(&self) {}
+    /// What a logout token says, once it is checked. Whether it comes for the first time is for whoever acts on it.
+    async fn ended(&self, _logout_token: &str) -> Result<Ended, ProviderError> {
+        Err(ProviderError::Refused(
+            "this provider sends no logout tokens".to_owned(),
+        ))
+    }
+    /// The issuer, of a provider that may end sessions from a frame in the browser.
+    fn issuer(&self) -> Option<&str> {
+        None
+    }
 }

@@ -264,6 +264,24 @@ impl Pages {
         self.page(200, &format!("{origin} https:"), page)
     }
 
+    /// What an identity provider shows in a frame nobody sees, while it signs a browser out everywhere. No other site may.
+    pub fn framed(&self, status: u16, issuer: &str) -> Page {
+        let ancestors = origin_of(issuer).unwrap_or_else(|| "'none'".to_owned());
+        let policy = format!("default-src 'none'; frame-ancestors {ancestors}; form-action 'none'; base-uri 'none'");
+        let headers = vec![
+            ("content-type", "text/html; charset=utf-8".to_owned()),
+            ("content-security-policy", policy),
+            ("cache-control", "no-store".to_owned()),
+            ("x-content-type-options", "nosniff".to_owned()),
+            ("referrer-policy", "no-referrer".to_owned()),
+        ];
+        Page {
+            status,
+            html: FramedPage.render().unwrap_or_default(),
+            headers,
+        }
+    }
+
     pub fn signed_out(&self) -> Page {
         self.page(
             200,
@@ -449,6 +467,10 @@ struct Who<'a> {
     roles: String,
     csrf_token: Option<String>,
 }
+
+#[derive(Template)]
+#[template(path = "framed.html")]
+struct FramedPage;
 
 #[derive(Template)]
 #[template(path = "choose.html")]

@@ -6,6 +6,7 @@ mod discovery;
 mod exchange;
 mod failure;
 mod id_token;
+mod logout_token;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::{Departure, Onward, ProviderError, RedirectProvider, Vouched};
+use super::{Departure, Ended, Onward, ProviderError, RedirectProvider, Vouched};
 use crate::config;
 use crate::domain::{Clock, Identity, Random, Secret, Timestamp};
 use crate::outbound::provider::{Bounds, ProviderClient, is_plain_loopback};
@@ -167,7 +168,10 @@ impl Oidc {
             authenticated_at: at,
         };
         let state = serde_json::to_string(kept).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
-        Ok(Vouched::new(identity, Some(state)))
+        Ok(Vouched {
+            names: kept.sid.clone().into_iter().collect(),
+            ..Vouched::new(identity, Some(state))
+        })
     }
 
     /// The newest state that follows from `kept`: a rotation whose outcome did not reach the session is gone on with,
@@ -348,6 +352,26 @@ impl RedirectProvider for Oidc {
         query.append_pair("post_logout_redirect_uri", return_to);
         drop(query);
         Some(Onward::Redirect(url.into()))
+    }
+
+    async fn ended(&self, logout_token: &str) -> Result<Ended, ProviderError> {
+        let known = self.discovery.get().await?;
+        let now = self.clock.now().seconds();
+        let verify = |known: &Known| logout_token::verify(logout_token, known, &self.config.client_id, now);
+        let mut verdict = verify(&known);
+        if let Err(Invalid::UnknownKey) = verdict
+            && let Some(newer) = self.discovery.newer_keys(&known).await
+        {
+            verdict = verify(&newer);
+        }
+        verdict.map_err(|invalid| match invalid {
+            Invalid::UnknownKey => ProviderError::Refused("the logout token is signed by an unknown key".to_owned()),
+            Invalid::Refused(error) => error,
+        })
+    }
+
+    fn issuer(&self) -> Option<&str> {
+        Some(&self.config.issuer)
     }
 }
 

@@ -88,13 +88,13 @@ async fn the_operator_lists_and_ends_sessions() {
     let (alice, _) = parts
         .load()
         .sessions
-        .open(identity("alice"), address, None, None)
+        .open(identity("alice"), address, None)
         .await
         .unwrap();
     let (bob, session) = parts
         .load()
         .sessions
-        .open(identity("bob"), address, None, None)
+        .open(identity("bob"), address, None)
         .await
         .unwrap();
 

@@ -2,6 +2,7 @@
 
 mod account;
 mod look;
+mod provider_logout;
 mod sign_in;
 
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ use crate::config::{self, Config};
 use crate::domain::{Clock, Identity, ManualClock, Random, Secret, SystemRandom, Timestamp};
 use crate::login::{Login, Parts, Provider};
 use crate::policy::Policy;
-use crate::providers::{Departure, Onward, PasswordProvider, ProviderError, RedirectProvider, Vouched, Way};
+use crate::providers::{Departure, Ended, Onward, PasswordProvider, ProviderError, RedirectProvider, Vouched, Way};
 use crate::sessions::cookie::Cookies;
 use crate::sessions::{Sessions, Settings};
 use crate::store::{MemoryStore, Sealer};
@@ -30,7 +31,7 @@ use crate::tokens::Tokens;
 
 use super::front::Front;
 use super::pages::Pages;
-use super::{account as account_pages, assets, callback, login, logout};
+use super::{account as account_pages, assets, callback, login, logout, provider_logout as provider_logout_pages};
 
 const ORIGIN: &str = "https://mlflow.example.com";
 const FORM: (header::HeaderName, &str) = (header::CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -97,7 +98,10 @@ impl RedirectProvider for Redirects {
         match value("code") {
             Some("good") => {
                 let identity = identity("idp", "carol", Timestamp::from_seconds(0));
-                Ok(Vouched::new(identity, Some("kept".to_owned())))
+                Ok(Vouched {
+                    names: vec!["theirs".to_owned()],
+                    ..Vouched::new(identity, Some("kept".to_owned()))
+                })
             }
             _ => Err(ProviderError::Refused("the nonce <differs>".to_owned())),
         }
@@ -113,6 +117,26 @@ impl RedirectProvider for Redirects {
             (Some("kept"), "https://mlflow.example.com/auth/signed-out")
         );
         Some(Onward::Redirect("https://idp.example/logout?x=y".to_owned()))
+    }
+
+    async fn ended(&self, logout_token: &str) -> Result<Ended, ProviderError> {
+        match logout_token.split_once(' ') {
+            Some(("carol", id)) => Ok(Ended {
+                session: None,
+                subject: Some("carol".to_owned()),
+                id: id.to_owned(),
+            }),
+            Some(("theirs", id)) => Ok(Ended {
+                session: Some("theirs".to_owned()),
+                subject: None,
+                id: id.to_owned(),
+            }),
+            _ => Err(ProviderError::Refused("the logout token is forged".to_owned())),
+        }
+    }
+
+    fn issuer(&self) -> Option<&str> {
+        Some("https://idp.example")
     }
 }
 
@@ -274,6 +298,7 @@ impl Stand {
                 .configure(login::configure)
                 .configure(callback::configure)
                 .configure(logout::configure)
+                .configure(provider_logout_pages::configure)
                 .configure(account_pages::configure)
                 .configure(assets::configure),
         )
