@@ -15,6 +15,7 @@ pub mod mlflow;
 pub mod oidc;
 pub mod process;
 pub mod redis;
+pub mod saml;
 pub mod simplesaml;
 
 use std::net::{Ipv4Addr, TcpListener};

@@ -1,0 +1,654 @@
+//! An identity provider that says whatever a test wants, honest or forged. What it signs and encrypts is made by Debian's
+//! `xmlsec1` and by OpenSSL, so that the gateway's own reading of XML is never measured by itself.
+
+use std::fmt::Write as _;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use mlgate::domain::{Clock, SystemClock, Timestamp};
+use tempfile::TempDir;
+use url::Url;
+
+use super::gateway::{Gateway, Setup};
+use super::http::{Request, Response};
+use super::root;
+
+pub const ENTITY: &str = "https://idp.example.test/entity";
+pub const SSO: &str = "https://idp.example.test/sso";
+pub const SLO: &str = "https://idp.example.test/slo";
+pub const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
+const PROTOCOL: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
+const ASSERTION: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
+const MORE: &str = "http://www.w3.org/2001/04/xmldsig-more#";
+
+/// Keys that were made for tests: `sp`, `idp`, `next`, `attacker`, each `-key.pem` and `-cert.pem`.
+pub fn fixture(name: &str) -> PathBuf {
+    root().join("integration-tests/support/saml").join(name)
+}
+
+pub fn der(certificate: &str) -> String {
+    let pem = std::fs::read_to_string(fixture(certificate)).unwrap();
+    pem.lines().filter(|line| !line.starts_with("-----")).collect()
+}
+
+/// Metadata with these signing certificates.
+pub fn metadata(certificates: &[&str]) -> String {
+    let keys: String = certificates
+        .iter()
+        .map(|name| {
+            format!(
+                "<md:KeyDescriptor use=\"signing\"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>{}</ds:X509Certificate></ds:X509Data></ds:KeyInfo></md:KeyDescriptor>",
+                der(name)
+            )
+        })
+        .collect();
+    let places: String = [("SingleLogoutService", SLO), ("SingleSignOnService", SSO)]
+        .iter()
+        .flat_map(|(name, url)| {
+            ["HTTP-Redirect", "HTTP-POST"].map(|binding| {
+                format!("<md:{name} Binding=\"urn:oasis:names:tc:SAML:2.0:bindings:{binding}\" Location=\"{url}\"/>")
+            })
+        })
+        .collect();
+    format!(
+        "<?xml version=\"1.0\"?><md:EntityDescriptor xmlns:md=\"urn:oasis:names:tc:SAML:2.0:metadata\" xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\" entityID=\"{ENTITY}\">\
+         <md:IDPSSODescriptor protocolSupportEnumeration=\"{PROTOCOL}\">{keys}{places}</md:IDPSSODescriptor></md:EntityDescriptor>"
+    )
+}
+
+/// Writes the gateway's own pair into a folder of configurations.
+pub fn write_key(setup: &Setup) {
+    use std::os::unix::fs::PermissionsExt;
+    for name in ["sp-key.pem", "sp-cert.pem"] {
+        std::fs::copy(fixture(name), setup.path(name)).unwrap();
+        std::fs::set_permissions(setup.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+/// A provider's lines for the forger; its readers are the group `readers`.
+pub fn provider(setup: &Setup, id: &str, more: &str) -> String {
+    write_key(setup);
+    std::fs::write(setup.path("idp.xml"), metadata(&["idp-cert.pem"])).unwrap();
+    lines(id, &format!("metadata_file = \"idp.xml\"\n{more}"))
+}
+
+/// Likewise with metadata from elsewhere, which `more` names.
+pub fn lines(id: &str, more: &str) -> String {
+    format!(
+        "[[provider]]\nid = \"{id}\"\nkind = \"saml\"\nkey_file = \"sp-key.pem\"\ncert_file = \"sp-cert.pem\"\n{more}\n\
+         [[role]]\nname = \"{id}-readers\"\ngroups = [\"{id}:readers\"]\ngrants = [{{ permission = \"READ\", experiments = [\"*\"] }}]\n"
+    )
+}
+
+/// One sign-in that was begun at the gateway.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub provider: String,
+    pub request_id: String,
+    pub relay_state: String,
+    /// The login cookie.
+    pub cookie: String,
+    pub site: String,
+}
+
+impl Asked {
+    pub fn begin(gateway: &Gateway, provider: &str) -> Self {
+        let answer = gateway.send(&Request::get(&format!("/auth/login/{provider}?rd=%2Fauth%2Faccount")).navigation());
+        assert_eq!(answer.status, 302, "{}", answer.text());
+        let url = Url::parse(answer.header("location").unwrap()).unwrap();
+        let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap();
+        Self {
+            provider: provider.to_owned(),
+            request_id: attribute(&inflate(&parameter(&url, "SAMLRequest")), "ID"),
+            relay_state: parameter(&url, "RelayState"),
+            cookie: cookie.to_owned(),
+            site: gateway.url(),
+        }
+    }
+
+    pub fn base(&self) -> String {
+        format!("{}/auth/saml/{}", self.site, self.provider)
+    }
+
+    /// The provider's page posts an answer; another site's form, so no cookie comes with it.
+    pub fn post(&self, gateway: &Gateway, response: &str) -> Response {
+        self.post_raw(gateway, &STANDARD.encode(response))
+    }
+
+    pub fn post_raw(&self, gateway: &Gateway, field: &str) -> Response {
+        let request = Request::new("POST", &format!("/auth/saml/{}/acs", self.provider))
+            .header("Origin", "https://idp.example.test")
+            .header("Accept", "text/html")
+            .form(&[("SAMLResponse", field), ("RelayState", &self.relay_state)]);
+        gateway.send(&request)
+    }
+
+    /// Goes where the answer to the post led, with the cookie; the session's, or the refusal.
+    pub fn land(&self, gateway: &Gateway, answer: Response) -> Result<String, Response> {
+        if answer.status != 303 {
+            return Err(answer);
+        }
+        let location = answer.header("location").unwrap();
+        assert!(location.starts_with("/auth/callback/"), "{location}");
+        let landed = gateway.send(&Request::get(location).navigation().header("Cookie", &self.cookie));
+        session_of(&landed).ok_or(landed)
+    }
+
+    pub fn sign_in(&self, gateway: &Gateway, response: &str) -> Result<String, Response> {
+        self.land(gateway, self.post(gateway, response))
+    }
+}
+
+pub fn session_of(answer: &Response) -> Option<String> {
+    let cookies = answer.all("set-cookie").filter_map(|cookie| cookie.split(';').next());
+    let mut sessions = cookies.filter(|cookie| cookie.starts_with("mlgate=") && cookie.len() > 40);
+    sessions.next().map(str::to_owned)
+}
+
+/// The reason of the last refused sign-in in the trail.
+pub fn last_refusal(gateway: &Gateway) -> String {
+    let events = gateway.events();
+    let refused = events.iter().rev().find(|event| event["action"] == "login.refused");
+    refused.map_or(String::new(), |event| {
+        event["reason"]["text"].as_str().unwrap().to_owned()
+    })
+}
+
+pub fn parameter(url: &Url, name: &str) -> String {
+    let found = url.query_pairs().find(|(key, _)| key == name);
+    found.unwrap_or_else(|| panic!("{url} has no {name}")).1.into_owned()
+}
+
+pub fn inflate(packed: &str) -> String {
+    let mut text = String::new();
+    let bytes = STANDARD.decode(packed).unwrap();
+    flate2::read::DeflateDecoder::new(bytes.as_slice())
+        .read_to_string(&mut text)
+        .unwrap();
+    text
+}
+
+pub fn deflate(text: &[u8]) -> String {
+    use std::io::Write as _;
+    let mut deflater = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+    deflater.write_all(text).unwrap();
+    STANDARD.encode(deflater.finish().unwrap())
+}
+
+/// The first attribute of that name in a text.
+pub fn attribute(text: &str, name: &str) -> String {
+    let start = text
+        .find(&format!(" {name}=\""))
+        .unwrap_or_else(|| panic!("{text} has no {name}"))
+        + name.len()
+        + 3;
+    text[start..].split('"').next().unwrap().to_owned()
+}
+
+/// An element with all that is in it, by its written name; the first one.
+pub fn piece<'t>(text: &'t str, name: &str) -> &'t str {
+    let start = text
+        .find(&format!("<{name}"))
+        .unwrap_or_else(|| panic!("{text} has no {name}"));
+    let end = format!("</{name}>");
+    let length = text[start..]
+        .find(&end)
+        .unwrap_or_else(|| panic!("{name} does not end"))
+        + end.len();
+    &text[start..start + length]
+}
+
+pub fn in_seconds(seconds: i64) -> String {
+    let now = SystemClock.now();
+    let at = Timestamp::from_seconds(now.seconds() + seconds);
+    format!("{}Z", &at.rfc3339()[..19])
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signed {
+    Nothing,
+    Assertion,
+    Response,
+    Both,
+}
+
+/// How a signature is made.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    pub key: &'static str,
+    pub method: String,
+    pub digest: String,
+    pub canonicalization: String,
+    /// The whole `Transforms`.
+    pub transforms: String,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self {
+            key: "idp",
+            method: format!("{MORE}rsa-sha256"),
+            digest: "http://www.w3.org/2001/04/xmlenc#sha256".to_owned(),
+            canonicalization: format!("<ds:CanonicalizationMethod Algorithm=\"{EXCLUSIVE}\"/>"),
+            transforms: transforms(""),
+        }
+    }
+}
+
+/// Enveloped and exclusive, as they should be; `prefixes` makes a `PrefixList`.
+pub fn transforms(prefixes: &str) -> String {
+    let list = match prefixes {
+        "" => String::new(),
+        list => format!("<ec:InclusiveNamespaces xmlns:ec=\"{EXCLUSIVE}\" PrefixList=\"{list}\"/>"),
+    };
+    format!(
+        "<ds:Transforms><ds:Transform Algorithm=\"http://www.w3.org/2000/09/xmldsig#enveloped-signature\"/><ds:Transform Algorithm=\"{EXCLUSIVE}\">{list}</ds:Transform></ds:Transforms>"
+    )
+}
+
+/// What the provider says; every part of it can be changed.
+#[derive(Clone, Debug)]
+pub struct Says {
+    pub signed: Signed,
+    pub manner: Manner,
+    pub response_id: String,
+    pub assertion_id: String,
+    /// Changes of the document before it is signed.
+    pub edits: Vec<fn(&str) -> String>,
+    pub name_id: String,
+    pub attributes: String,
+    asked: Option<String>,
+    base: String,
+}
+
+pub fn attribute_xml(name: &str, values: &[&str]) -> String {
+    let values = values.iter().fold(String::new(), |mut all, value| {
+        let _ = write!(
+            all,
+            "<saml:AttributeValue xsi:type=\"xs:string\">{value}</saml:AttributeValue>"
+        );
+        all
+    });
+    format!(
+        "<saml:Attribute Name=\"{name}\" NameFormat=\"urn:oasis:names:tc:SAML:2.0:attrname-format:basic\">{values}</saml:Attribute>"
+    )
+}
+
+impl Says {
+    /// All of it right: alice, in the group `readers`.
+    pub fn honest(asked: &Asked) -> Self {
+        let random = |what: &str| format!("_{what}{:032x}", rand());
+        Self {
+            signed: Signed::Both,
+            manner: Manner::default(),
+            response_id: random("r"),
+            assertion_id: random("a"),
+            edits: Vec::new(),
+            name_id: "alice".to_owned(),
+            attributes: attribute_xml("groups", &["readers", "others"]),
+            asked: Some(asked.request_id.clone()),
+            base: asked.base(),
+        }
+    }
+
+    /// Likewise, for nobody who asked.
+    pub fn unsolicited(asked: &Asked) -> Self {
+        Self {
+            asked: None,
+            ..Self::honest(asked)
+        }
+    }
+
+    pub fn signing(mut self, signed: Signed) -> Self {
+        self.signed = signed;
+        self
+    }
+
+    pub fn edit(mut self, change: fn(&str) -> String) -> Self {
+        self.edits.push(change);
+        self
+    }
+
+    fn template(&self, id: &str) -> String {
+        format!(
+            "<ds:Signature xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\"><ds:SignedInfo>{}<ds:SignatureMethod Algorithm=\"{}\"/>\
+             <ds:Reference URI=\"#{id}\">{}<ds:DigestMethod Algorithm=\"{}\"/><ds:DigestValue/></ds:Reference></ds:SignedInfo><ds:SignatureValue/>\
+             <ds:KeyInfo><ds:X509Data><ds:X509Certificate/></ds:X509Data></ds:KeyInfo></ds:Signature>",
+            self.manner.canonicalization, self.manner.method, self.manner.transforms, self.manner.digest
+        )
+    }
+
+    /// With templates where signatures are to be.
+    pub fn unsigned(&self) -> String {
+        let is = |one: &[Signed]| one.contains(&self.signed);
+        let outer = if is(&[Signed::Response, Signed::Both]) {
+            self.template(&self.response_id)
+        } else {
+            String::new()
+        };
+        let inner = if is(&[Signed::Assertion, Signed::Both]) {
+            self.template(&self.assertion_id)
+        } else {
+            String::new()
+        };
+        let asked = self
+            .asked
+            .as_ref()
+            .map(|id| format!(" InResponseTo=\"{id}\""))
+            .unwrap_or_default();
+        let (now, soon, base) = (in_seconds(0), in_seconds(300), &self.base);
+        let text = format!(
+            "<samlp:Response xmlns:samlp=\"{PROTOCOL}\" xmlns:saml=\"{ASSERTION}\" ID=\"{}\" Version=\"2.0\" IssueInstant=\"{now}\" Destination=\"{base}/acs\"{asked}>\
+             <saml:Issuer>{ENTITY}</saml:Issuer>{outer}<samlp:Status><samlp:StatusCode Value=\"urn:oasis:names:tc:SAML:2.0:status:Success\"/></samlp:Status>\
+             <saml:Assertion xmlns:xs=\"http://www.w3.org/2001/XMLSchema\" xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" ID=\"{}\" Version=\"2.0\" IssueInstant=\"{now}\">\
+             <saml:Issuer>{ENTITY}</saml:Issuer>{inner}<saml:Subject><saml:NameID Format=\"urn:oasis:names:tc:SAML:2.0:nameid-format:persistent\">{}</saml:NameID>\
+             <saml:SubjectConfirmation Method=\"urn:oasis:names:tc:SAML:2.0:cm:bearer\"><saml:SubjectConfirmationData{asked} Recipient=\"{base}/acs\" NotOnOrAfter=\"{soon}\"/></saml:SubjectConfirmation></saml:Subject>\
+             <saml:Conditions NotBefore=\"{}\" NotOnOrAfter=\"{soon}\"><saml:AudienceRestriction><saml:Audience>{base}/metadata</saml:Audience></saml:AudienceRestriction></saml:Conditions>\
+             <saml:AuthnStatement AuthnInstant=\"{now}\" SessionIndex=\"s-{}\"><saml:AuthnContext><saml:AuthnContextClassRef>urn:oasis:names:tc:SAML:2.0:ac:classes:Password</saml:AuthnContextClassRef></saml:AuthnContext></saml:AuthnStatement>\
+             <saml:AttributeStatement>{}</saml:AttributeStatement></saml:Assertion></samlp:Response>",
+            self.response_id,
+            self.assertion_id,
+            self.name_id,
+            in_seconds(-10),
+            self.assertion_id,
+            self.attributes
+        );
+        self.edits.iter().fold(text, |text, change| {
+            let changed = change(&text);
+            assert_ne!(changed, text, "nothing was changed");
+            changed
+        })
+    }
+
+    pub fn signed(&self) -> String {
+        let text = self.unsigned();
+        let inner = |text: &str| {
+            sign(
+                text,
+                "//*[local-name()='Assertion']/*[local-name()='Signature']",
+                &self.manner,
+            )
+        };
+        let outer = |text: &str| sign(text, "/*/*[local-name()='Signature']", &self.manner);
+        match self.signed {
+            Signed::Nothing => text,
+            Signed::Assertion => inner(&text),
+            Signed::Response => outer(&text),
+            Signed::Both => outer(&inner(&text)),
+        }
+    }
+}
+
+fn rand() -> u128 {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")
+        .unwrap()
+        .read_exact(&mut bytes)
+        .unwrap();
+    u128::from_ne_bytes(bytes)
+}
+
+const IDS: [&str; 10] = [
+    "--id-attr:ID",
+    "urn:oasis:names:tc:SAML:2.0:protocol:AuthnRequest",
+    "--id-attr:ID",
+    "urn:oasis:names:tc:SAML:2.0:protocol:Response",
+    "--id-attr:ID",
+    "urn:oasis:names:tc:SAML:2.0:assertion:Assertion",
+    "--id-attr:ID",
+    "urn:oasis:names:tc:SAML:2.0:protocol:LogoutRequest",
+    "--id-attr:ID",
+    "urn:oasis:names:tc:SAML:2.0:protocol:LogoutResponse",
+];
+
+/// Fills the template that the path leads to.
+pub fn sign(text: &str, path: &str, manner: &Manner) -> String {
+    let key = format!(
+        "{},{}",
+        fixture(&format!("{}-key.pem", manner.key)).display(),
+        fixture(&format!("{}-cert.pem", manner.key)).display()
+    );
+    let how = match manner.key {
+        // The certificate's own bytes as a shared secret.
+        "hmac" => ["--hmackey".to_owned(), fixture("idp-cert.pem").display().to_string()],
+        _ => ["--privkey-pem".to_owned(), key],
+    };
+    xmlsec(
+        text,
+        &[&["--sign"], IDS.as_slice(), &["--node-xpath", path, &how[0], &how[1]]].concat(),
+    )
+    .unwrap_or_else(|error| panic!("xmlsec1 does not sign: {error}"))
+}
+
+/// What `xmlsec1` thinks of the signature that the path leads to.
+pub fn xmlsec_agrees(text: &str, path: &str, certificate: &str) -> bool {
+    let certificate = fixture(certificate).display().to_string();
+    let keys = [
+        "--node-xpath",
+        path,
+        "--enabled-key-data",
+        "rsa",
+        "--pubkey-cert-pem",
+        &certificate,
+    ];
+    xmlsec(text, &[&["--verify"], IDS.as_slice(), &keys].concat()).is_ok()
+}
+
+/// Runs it on a document; what it writes to its output file, or its complaint.
+fn xmlsec(text: &str, arguments: &[&str]) -> Result<String, String> {
+    let folder = TempDir::new().unwrap();
+    let (input, output) = (folder.path().join("in.xml"), folder.path().join("out.xml"));
+    std::fs::write(&input, text).unwrap();
+    let is_verdict = arguments[0] == "--verify";
+    let mut command = Command::new("xmlsec1");
+    command.args(arguments);
+    if !is_verdict {
+        command.arg("--output").arg(&output);
+    }
+    let done = command
+        .arg(&input)
+        .output()
+        .expect("xmlsec1 runs; integration-tests/setup.sh saml installs it");
+    if !done.status.success() {
+        return Err(String::from_utf8_lossy(&done.stderr).into_owned());
+    }
+    Ok(if is_verdict {
+        String::new()
+    } else {
+        std::fs::read_to_string(&output).unwrap()
+    })
+}
+
+/// How an assertion is encrypted for the gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct Cipher {
+    /// `aes128-cbc`, `aes256-cbc`, `aes128-gcm`, `aes256-gcm`.
+    pub content: &'static str,
+    /// `sha1` or `sha256`, of OAEP and of its mask; `rsa-1_5` for what must not be taken.
+    pub digest: &'static str,
+    pub mask: &'static str,
+    /// Whether the key stands beside the data, with a pointer to it.
+    pub beside: bool,
+}
+
+impl Default for Cipher {
+    fn default() -> Self {
+        Self {
+            content: "aes256-gcm",
+            digest: "sha1",
+            mask: "sha1",
+            beside: false,
+        }
+    }
+}
+
+/// The response with its assertion encrypted: by OpenSSL, but for GCM, which its command does not do.
+pub fn encrypt(response: &str, cipher: Cipher) -> String {
+    let assertion = piece(response, "saml:Assertion");
+    // What the response declares is not there any more once the assertion is alone.
+    let alone = assertion.replacen(
+        "<saml:Assertion",
+        &format!("<saml:Assertion xmlns:saml=\"{ASSERTION}\""),
+        1,
+    );
+    response.replace(assertion, &encrypted(alone.as_bytes(), cipher))
+}
+
+pub fn encrypted(plain: &[u8], cipher: Cipher) -> String {
+    let length = if cipher.content.starts_with("aes128") { 16 } else { 32 };
+    let key: Vec<u8> = rand()
+        .to_ne_bytes()
+        .into_iter()
+        .chain(rand().to_ne_bytes())
+        .take(length)
+        .collect();
+    let start = rand().to_ne_bytes();
+    let bytes = if cipher.content.ends_with("gcm") {
+        use ring::aead;
+        let algorithm = if length == 16 {
+            &aead::AES_128_GCM
+        } else {
+            &aead::AES_256_GCM
+        };
+        let nonce: [u8; 12] = start[..12].try_into().unwrap();
+        let sealing = aead::LessSafeKey::new(aead::UnboundKey::new(algorithm, &key).unwrap());
+        let mut sealed = plain.to_vec();
+        sealing
+            .seal_in_place_append_tag(
+                aead::Nonce::assume_unique_for_key(nonce),
+                aead::Aad::empty(),
+                &mut sealed,
+            )
+            .unwrap();
+        [nonce.as_slice(), &sealed].concat()
+    } else {
+        let kind = format!("-aes-{}-cbc", length * 8);
+        let (key, start_hex) = (hex::encode(&key), hex::encode(start));
+        let sealed = openssl(&["enc", &kind, "-K", &key, "-iv", &start_hex], plain);
+        [start.as_slice(), &sealed].concat()
+    };
+    let family = if cipher.content.ends_with("gcm") {
+        "http://www.w3.org/2009/xmlenc11#"
+    } else {
+        "http://www.w3.org/2001/04/xmlenc#"
+    };
+    let wrapped_key = wrapped(&key, cipher);
+    let pointer = "<ds:RetrievalMethod Type=\"http://www.w3.org/2001/04/xmlenc#EncryptedKey\" URI=\"#the-key\"/>";
+    let (inside, beside) = if cipher.beside {
+        (pointer, wrapped_key.as_str())
+    } else {
+        (wrapped_key.as_str(), "")
+    };
+    format!(
+        "<saml:EncryptedAssertion><xenc:EncryptedData xmlns:xenc=\"http://www.w3.org/2001/04/xmlenc#\" Type=\"http://www.w3.org/2001/04/xmlenc#Element\">\
+         <xenc:EncryptionMethod Algorithm=\"{family}{}\"/><ds:KeyInfo xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\">{inside}</ds:KeyInfo>\
+         <xenc:CipherData><xenc:CipherValue>{}</xenc:CipherValue></xenc:CipherData></xenc:EncryptedData>{beside}</saml:EncryptedAssertion>",
+        cipher.content,
+        STANDARD.encode(bytes)
+    )
+}
+
+fn wrapped(key: &[u8], cipher: Cipher) -> String {
+    let certificate = fixture("sp-cert.pem").display().to_string();
+    let (digest, mask) = (
+        format!("rsa_oaep_md:{}", cipher.digest),
+        format!("rsa_mgf1_md:{}", cipher.mask),
+    );
+    let mut arguments = vec!["pkeyutl", "-encrypt", "-certin", "-inkey", &certificate];
+    let method = if cipher.digest == "rsa-1_5" {
+        arguments.extend(["-pkeyopt", "rsa_padding_mode:pkcs1"]);
+        "<xenc:EncryptionMethod Algorithm=\"http://www.w3.org/2001/04/xmlenc#rsa-1_5\"/>".to_owned()
+    } else {
+        arguments.extend([
+            "-pkeyopt",
+            "rsa_padding_mode:oaep",
+            "-pkeyopt",
+            &digest,
+            "-pkeyopt",
+            &mask,
+        ]);
+        let digest = match cipher.digest {
+            "sha1" => "http://www.w3.org/2000/09/xmldsig#sha1",
+            _ => "http://www.w3.org/2001/04/xmlenc#sha256",
+        };
+        let digest =
+            format!("<ds:DigestMethod xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\" Algorithm=\"{digest}\"/>");
+        match cipher.mask {
+            "sha1" => format!(
+                "<xenc:EncryptionMethod Algorithm=\"http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p\">{digest}</xenc:EncryptionMethod>"
+            ),
+            mask => format!(
+                "<xenc:EncryptionMethod Algorithm=\"http://www.w3.org/2009/xmlenc11#rsa-oaep\">{digest}<xenc11:MGF xmlns:xenc11=\"http://www.w3.org/2009/xmlenc11#\" Algorithm=\"http://www.w3.org/2009/xmlenc11#mgf1{mask}\"/></xenc:EncryptionMethod>"
+            ),
+        }
+    };
+    let bytes = openssl(&arguments, key);
+    format!(
+        "<xenc:EncryptedKey xmlns:xenc=\"http://www.w3.org/2001/04/xmlenc#\" Id=\"the-key\">{method}<xenc:CipherData><xenc:CipherValue>{}</xenc:CipherValue></xenc:CipherData></xenc:EncryptedKey>",
+        STANDARD.encode(bytes)
+    )
+}
+
+/// Runs `openssl` on bytes.
+pub fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("in");
+    std::fs::write(&file, input).unwrap();
+    let done = Command::new("openssl")
+        .args(arguments)
+        .arg("-in")
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    done.stdout
+}
+
+/// Signs bytes by RSA with SHA-256, or another digest.
+pub fn sign_bytes(bytes: &[u8], key: &str, digest: &str) -> Vec<u8> {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("in");
+    std::fs::write(&file, bytes).unwrap();
+    let key = fixture(&format!("{key}-key.pem"));
+    let done = Command::new("openssl")
+        .args(["dgst", &format!("-{digest}"), "-sign"])
+        .arg(key)
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    done.stdout
+}
+
+/// How long anything that is refused may take, on a machine that does other things too.
+pub const BOUND: Duration = Duration::from_secs(2);
+
+/// The text with another value of an attribute in the first tag of that name, or without it.
+pub fn reset(text: &str, element: &str, name: &str, value: Option<&str>) -> String {
+    let start = text
+        .find(&format!("<{element}"))
+        .unwrap_or_else(|| panic!("{text} has no {element}"));
+    let end = start + text[start..].find('>').unwrap();
+    let tag = &text[start..end];
+    let was = tag.find(&format!(" {name}=\"")).map(|at| {
+        let length = tag[at + name.len() + 3..].find('"').unwrap() + name.len() + 4;
+        &tag[at..at + length]
+    });
+    let new = value.map(|value| format!(" {name}=\"{value}\"")).unwrap_or_default();
+    let changed = match was {
+        Some(was) => tag.replace(was, &new),
+        None => {
+            let at = element.len() + 1;
+            format!("{}{new}{}", &tag[..at], &tag[at..])
+        }
+    };
+    format!("{}{changed}{}", &text[..start], &text[end..])
+}
