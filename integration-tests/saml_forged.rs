@@ -255,7 +255,7 @@ fn every_condition_must_hold_and_be_there() {
         ),
         (
             "no confirmation",
-            |text| text.replace(piece(text, "saml:SubjectConfirmation "), ""),
+            |text| text.replace(piece(text, "saml:SubjectConfirmation"), ""),
             "shape: the subject is not",
         ),
         (
@@ -371,8 +371,6 @@ fn inside(element: &str, tag: &str, more: &str) -> String {
 fn a_signature_covers_what_is_read_wherever_it_is_moved() {
     let gateway = gateway();
     type Forge = fn(&Pieces) -> String;
-    let after_issuer =
-        |element: &str, more: &str| element.replacen("</saml:Issuer>", &format!("</saml:Issuer>{more}"), 1);
     let forgeries: [(&str, Forge, &str); 20] = [
         (
             "XSW3: evil before",
@@ -541,7 +539,6 @@ fn a_signature_covers_what_is_read_wherever_it_is_moved() {
             "shape: the root is another element",
         ),
     ];
-    let _ = after_issuer;
     for (what, forge, words) in forgeries {
         let asked = Asked::begin(&gateway, "corp");
         refused(&gateway, &asked, &forge(&Pieces::of(&asked)), words, what);
@@ -817,11 +814,7 @@ fn only_a_key_of_the_metadata_signs() {
         ("no value", bare(""), "signature: its value is empty"),
         ("spaces", bare(" \n"), "signature: its value is empty"),
         ("no base64", bare("!!"), "signature: its value is empty or no base64"),
-        (
-            "zeros",
-            bare(&"A".repeat(344)),
-            "signature: its value is empty or no base64",
-        ),
+        ("zeros", bare(&"A".repeat(344)), "signature: it was made by no key"),
         ("a zero", bare("AA=="), "signature: it was made by no key"),
         ("no value at all", response.replace(&value, ""), "shape:"),
         (
@@ -1292,22 +1285,33 @@ fn what_is_encrypted_is_opened_once_for_each_request_and_never_says_what_was_wro
         let response = encrypt(&says.signing(Signed::Assertion).signed(), Cipher::default());
         refused(&gateway, &asked, &response, "for no request that is open", what);
     }
-    for (what, old, new) in [
-        ("two keys", "</ds:KeyInfo>", "<xenc:EncryptedKey/></ds:KeyInfo>"),
-        ("no key", "xenc:EncryptedKey", "xenc:AgreementMethod"),
-        ("content instead of an element", "xmlenc#Element", "xmlenc#Content"),
-        ("3DES", "xmlenc11#aes256-gcm", "xmlenc#tripledes-cbc"),
+    for (what, old, new, words) in [
+        (
+            "two keys",
+            "</ds:KeyInfo>",
+            "<xenc:EncryptedKey/></ds:KeyInfo>",
+            "shape:",
+        ),
+        ("no key", "xenc:EncryptedKey", "xenc:AgreementMethod", "shape:"),
+        (
+            "content instead of an element",
+            "xmlenc#Element",
+            "xmlenc#Content",
+            "shape:",
+        ),
+        ("3DES", "xmlenc11#aes256-gcm", "xmlenc#tripledes-cbc", "algorithm:"),
         (
             "OAEP with parameters",
             "</xenc:EncryptionMethod>",
             "<xenc:OAEPparams>AA==</xenc:OAEPparams></xenc:EncryptionMethod>",
+            "algorithm:",
         ),
-        ("OAEP with MD5", "xmldsig#sha1", "xmldsig-more#md5"),
+        ("OAEP with MD5", "xmldsig#sha1", "xmldsig-more#md5", "algorithm:"),
     ] {
         let asked = Asked::begin(&gateway, "corp");
         let response = sealed(&asked, Cipher::default());
         assert!(response.contains(old), "{old}");
-        refused(&gateway, &asked, &response.replace(old, new), "", what);
+        refused(&gateway, &asked, &response.replace(old, new), words, what);
     }
     let asked = Asked::begin(&gateway, "corp");
     assert!(asked.sign_in(&gateway, &sealed(&asked, cbc)).is_ok());
