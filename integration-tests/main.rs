@@ -28,6 +28,7 @@ mod replicas;
 mod routes;
 mod running;
 mod saml_forged;
+mod saml_providers;
 mod spellings;
 mod store;
 mod teams;

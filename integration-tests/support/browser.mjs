@@ -146,6 +146,69 @@ const journeys = {
     return { before, after, frame: { status: frame.status(), query: new URL(frame.url()).search }, complaints: page.complaints };
   },
 
+  /** Signs in by a provider on another site, signs out here or there, and looks who still knows whom. */
+  async sign_out_everywhere() {
+    const { label, path, sign_out } = JSON.parse(input);
+    const page = await open();
+    const home = new URL(url).origin;
+    const crossed = [];
+    page.on("request", (request) => {
+      if (request.method() === "POST" && request.url().startsWith(home)) crossed.push(request.allHeaders());
+    });
+    const choose = async () => {
+      await page.goto(`${url}/`);
+      await page.getByText(label, { exact: true }).click();
+    };
+    await choose();
+    await signIn(page);
+    await page.waitForURL((at) => at.origin === home && !at.pathname.startsWith("/auth/"));
+    const posted = await Promise.all(crossed);
+    const status = async () => (await page.context().request.get(`${url}${path}`)).status();
+    const before = await status();
+    if (sign_out) {
+      await page.goto(sign_out);
+      // Some ask first.
+      const sure = page.locator("[type=submit]");
+      if (await sure.count()) await sure.first().click();
+      await page.waitForLoadState("networkidle");
+    } else {
+      await page.goto(`${url}/auth/account`);
+      await page.click("text=Sign out");
+      await page.waitForURL("**/auth/signed-out");
+    }
+    const after = await status();
+    const landed = page.url();
+    await choose();
+    await page.waitForSelector("input[name=password]");
+    return {
+      before,
+      after,
+      landed,
+      cookiesWithPost: posted.map((headers) => headers.cookie ?? ""),
+      asksAgain: new URL(page.url()).origin !== home,
+      complaints: page.complaints,
+    };
+  },
+
+  /** Signs in, waits until the groups have grown old, and opens a page of MLflow with a fragment. */
+  async asked_again() {
+    const { label, old } = JSON.parse(input);
+    const page = await open();
+    const home = new URL(url).origin;
+    await page.goto(`${url}/`);
+    await page.getByText(label, { exact: true }).click();
+    await signIn(page);
+    await page.waitForURL((at) => at.origin === home && !at.pathname.startsWith("/auth/"));
+    const session = async () => (await page.context().cookies()).find((cookie) => cookie.name === "mlgate").value;
+    const first = await session();
+    await page.waitForTimeout(old);
+    const through = [];
+    page.on("request", (request) => request.isNavigationRequest() && through.push(new URL(request.url()).pathname));
+    await page.goto(`${url}/?x=1#/experiments/7`);
+    await page.waitForURL((at) => at.origin === home && !at.pathname.startsWith("/auth/"));
+    return { landed: page.url(), through, same: first === (await session()), complaints: page.complaints };
+  },
+
   async without_scripts() {
     const page = await open({ javaScriptEnabled: false });
     await page.goto(`${url}/?a=b#/experiments/7`);

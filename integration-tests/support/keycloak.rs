@@ -37,6 +37,8 @@ pub struct SamlClient<'a> {
     pub certificate: Option<&'a str>,
     /// Whether assertions are encrypted for the certificate.
     pub encrypt: bool,
+    /// Whether Keycloak itself posts the end of sessions, instead of the browser.
+    pub backchannel: bool,
     /// Further attributes of the client, which win over those above.
     pub attributes: Value,
 }
@@ -160,7 +162,7 @@ impl Keycloak {
             "clients",
             &json!({
                 "clientId": client.entity_id, "protocol": "saml", "enabled": true, "redirectUris": [client.acs],
-                "frontchannelLogout": true, "fullScopeAllowed": true,
+                "frontchannelLogout": !client.backchannel, "fullScopeAllowed": true,
                 "attributes": merged(json!({
                     "saml_assertion_consumer_url_post": client.acs,
                     "saml_single_logout_service_url_redirect": client.slo,

@@ -12,6 +12,10 @@ mod local;
 mod oidc;
 mod saml;
 
+/// What `fuzz/` drives.
+#[cfg(fuzzing)]
+pub use saml::fuzzing;
+
 pub use ldap::Ldap;
 pub use local::Local;
 pub use oidc::Oidc;

@@ -4,6 +4,8 @@
 mod algorithm;
 mod canonical;
 mod decrypt;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod logout;
 mod message;
 mod outgoing;

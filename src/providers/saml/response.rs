@@ -283,6 +283,20 @@ fn statement(bytes: &[u8], facts: &Facts, expected: &Expected) -> Checked<Statem
     state(document.root_element(), facts, expected)
 }
 
+/// For the fuzzer, which cannot sign.
+#[cfg(fuzzing)]
+pub(super) fn read_behind_the_signature(text: &str, expected: &Expected) {
+    let Ok(document) = xml::read(text, BOUNDS) else { return };
+    let root = document.root_element();
+    let assertion = root.descendants().find(|node| xml::is_named(*node, ASSERTION, "Assertion"));
+    let facts = Facts {
+        in_response_to: root.attribute("InResponseTo").map(str::to_owned),
+    };
+    if let Some(statement) = assertion.and_then(|assertion| state(assertion, &facts, expected).ok()) {
+        let _ = super::person::person(&expected.config, &statement);
+    }
+}
+
 fn state(assertion: Node<'_, '_>, facts: &Facts, expected: &Expected) -> Checked<Statement> {
     must(
         xml::is_named(assertion, ASSERTION, "Assertion"),
