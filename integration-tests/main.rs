@@ -28,6 +28,7 @@ mod replicas;
 mod routes;
 mod running;
 mod saml_forged;
+mod saml_logout;
 mod saml_providers;
 mod spellings;
 mod store;

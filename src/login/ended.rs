@@ -10,7 +10,7 @@ use crate::providers::{Ended, LogoutWord, Message, Onward, ProviderError, Redire
 use crate::store::seal::digest;
 use crate::store::{Store, StoreError};
 
-use super::{Login, NotSignedIn, Visitor};
+use super::{Login, NotSignedIn, Visitor, judge};
 
 /// Longer than any logout token is taken for, clocks that are apart included.
 const REMEMBERED: Duration = Duration::from_secs(900);
@@ -111,7 +111,15 @@ impl Login {
         let (names, answer) = match word {
             Ok(LogoutWord::End { names, answer }) => (names, answer),
             Ok(LogoutWord::Ended { trouble }) => return Ok(ProviderLogout::Done { trouble }),
-            Err(error) => return Err(self.refuse_end(&provider.id, &error, visitor).await),
+            Err(error) => {
+                let refused = self.refuse_end(&provider.id, &error, visitor).await;
+                let (_, _, told) = judge(&error);
+                // A person reads this, who can do nothing with the cause.
+                return Err(match refused {
+                    NotSignedIn::Refused(_) => told,
+                    away => away,
+                });
+            }
         };
         let mut ended = Vec::new();
         for name in &names {

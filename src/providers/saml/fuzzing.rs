@@ -73,7 +73,9 @@ pub fn message(text: &str) {
     let _ = decrypt::decrypt(root, &scene.expected.config.key, &random);
     // What is canonical is well-formed, says the same, and stays as it is.
     let once = canonical(root, None, &[]);
-    let again = std::str::from_utf8(&once).ok().and_then(|text| xml::read(text, UNBOUND).ok());
+    let again = std::str::from_utf8(&once)
+        .ok()
+        .and_then(|text| xml::read(text, UNBOUND).ok());
     let again = again.map(|document| canonical(document.root_element(), None, &[]));
     if again.as_deref() != Some(&once) {
         panic!("the canonical form is none");

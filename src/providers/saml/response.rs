@@ -288,7 +288,9 @@ fn statement(bytes: &[u8], facts: &Facts, expected: &Expected) -> Checked<Statem
 pub(super) fn read_behind_the_signature(text: &str, expected: &Expected) {
     let Ok(document) = xml::read(text, BOUNDS) else { return };
     let root = document.root_element();
-    let assertion = root.descendants().find(|node| xml::is_named(*node, ASSERTION, "Assertion"));
+    let assertion = root
+        .descendants()
+        .find(|node| xml::is_named(*node, ASSERTION, "Assertion"));
     let facts = Facts {
         in_response_to: root.attribute("InResponseTo").map(str::to_owned),
     };
