@@ -27,6 +27,7 @@ mod proxying;
 mod replicas;
 mod routes;
 mod running;
+mod saml_canonical;
 mod saml_forged;
 mod saml_logout;
 mod saml_providers;
