@@ -11,7 +11,7 @@ mod oidc;
 
 pub use ldap::Ldap;
 pub use local::Local;
-pub use oidc::Oidc;
+pub use oidc::{Oidc, OidcParts, Places};
 
 /// Why a provider did not vouch. The person sees the class; the log and the trail see the cause.
 #[derive(Debug, Error)]

@@ -6,7 +6,8 @@ use anyhow::{Result, anyhow};
 
 use crate::config::{Config, ProviderKind};
 use crate::login::{self, Way};
-use crate::providers::{Ldap, Local, Oidc};
+use crate::outbound::provider::Bounds;
+use crate::providers::{Ldap, Local, Oidc, OidcParts};
 
 use super::parts::Lasting;
 
@@ -23,7 +24,14 @@ pub(super) fn all(config: &Config, lasting: &Lasting) -> Result<Vec<login::Provi
                     Way::Password(Arc::new(ldap.map_err(|error| anyhow!("provider {id}: {error}"))?))
                 }
                 ProviderKind::Oidc(oidc) => {
-                    let oidc = Oidc::new(id, (**oidc).clone(), clock, lasting.random.clone());
+                    let parts = OidcParts {
+                        recheck: config.session.recheck,
+                        clock,
+                        random: lasting.random.clone(),
+                        bounds: Bounds::default(),
+                        places: lasting.places.clone(),
+                    };
+                    let oidc = Oidc::new(id, (**oidc).clone(), parts);
                     Way::Redirect(Arc::new(oidc.map_err(|error| anyhow!("provider {id}: {error}"))?))
                 }
             };

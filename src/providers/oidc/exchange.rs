@@ -15,10 +15,9 @@ use super::super::ProviderError;
 use super::checks::{self, Claims};
 use super::discovery::Known;
 use super::{Memory, failure};
-use crate::config;
+use crate::config::{self, GOOGLE};
 use crate::outbound::provider::{ProviderClient, ProviderClientError};
 
-const GOOGLE: &str = "https://accounts.google.com";
 const OFFLINE: &str = "offline_access";
 
 type TokenError = CoreRequestTokenError<ProviderClientError>;
