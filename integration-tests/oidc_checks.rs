@@ -134,6 +134,33 @@ async fn an_honest_answer_is_believed() {
 }
 
 #[tokio::test]
+async fn hints_for_the_providers_account_chooser_are_passed_on() {
+    let departs = async |domains: &[&str], name: Option<&str>| {
+        let scene =
+            Scene::with(|config| config.hosted_domains = domains.iter().map(|domain| (*domain).to_owned()).collect());
+        let departure = match name {
+            Some(name) => scene.oidc.begin_as(CALLBACK, name).await.unwrap(),
+            None => scene.oidc.begin(CALLBACK).await.unwrap(),
+        };
+        let url = Url::parse(&departure.url).unwrap();
+        let sent = |name: &str| {
+            url.query_pairs()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.into_owned())
+        };
+        (sent("domain_hint"), sent("login_hint"))
+    };
+    assert_eq!(departs(&[], None).await, (None, None));
+    assert_eq!(
+        departs(&["example.com"], None).await,
+        (Some("example.com".to_owned()), None)
+    );
+    assert_eq!(departs(&["example.com", "example.org"], None).await, (None, None));
+    let name = "a&b=c@example.com";
+    assert_eq!(departs(&[], Some(name)).await, (None, Some(name.to_owned())));
+}
+
+#[tokio::test]
 async fn nobody_is_asked_before_somebody_signs_in() {
     assert_eq!(Scene::new().idp.asked("/.well-known/openid-configuration"), 0);
 }

@@ -96,7 +96,7 @@ impl Login {
     }
 
     async fn refuse_end(&self, provider: &str, error: &ProviderError, visitor: Visitor<'_>) -> NotSignedIn {
-        tracing::warn!(provider, %error, "a logout token is refused");
+        tracing::warn!(request_id = visitor.request_id, provider, %error, "a logout token is refused");
         let (code, outcome) = match error {
             ProviderError::Unavailable(_) => (ReasonCode::Unavailable, Outcome::Failed),
             _ => (ReasonCode::ProviderRefused, Outcome::Refused),

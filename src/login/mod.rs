@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::{Actor, Audit, Outcome};
-use crate::config::Config;
+use crate::config::{Config, Rate};
 use crate::domain::{Clock, Random, Reason, ReasonCode, Secret};
 use crate::providers::{PasswordProvider, ProviderError, RedirectProvider, Vouched};
 use crate::sessions::{Session, SessionError, Sessions};
@@ -37,6 +37,8 @@ const SIGNED_OUT: &str = "Signed out.";
 pub struct Provider {
     pub id: String,
     pub label: String,
+    /// The domains whose people belong here, where the operator named them; lower case.
+    pub domains: Vec<String>,
     pub way: Way,
 }
 
@@ -128,6 +130,7 @@ pub struct Login {
     attempts: Attempts,
     heard: Heard,
     throttle: Throttle,
+    beginnings: Throttle,
     account: Account,
     diary: Diary,
     metrics: Arc<Metrics>,
@@ -151,6 +154,11 @@ impl Login {
             providers: parts.providers,
             sessions: parts.sessions,
             throttle: Throttle::new(parts.store.clone(), "sign-in", config.limits.login_attempts),
+            beginnings: Throttle::new(
+                parts.store.clone(),
+                "beginning",
+                beginnings(config.limits.login_attempts),
+            ),
             heard: Heard::new(parts.store.clone()),
             attempts: Attempts::new(parts.store, parts.sealer),
             returns: ReturnPaths::new(config),
@@ -167,6 +175,16 @@ impl Login {
         self.providers.iter().find(|provider| provider.id == id)
     }
 
+    /// The one provider for a person's address or domain.
+    pub fn meant_by(&self, hint: &str) -> Option<&Provider> {
+        let domain = hint.rsplit('@').next()?.to_ascii_lowercase();
+        let mut fitting = self
+            .providers
+            .iter()
+            .filter(|provider| provider.domains.contains(&domain));
+        fitting.next().filter(|_| fitting.next().is_none())
+    }
+
     /// A person's own sessions and tokens.
     pub fn account(&self) -> &Account {
         &self.account
@@ -181,14 +199,31 @@ impl Login {
         Browser::new(&*self.diary.random)
     }
 
+    /// `name` is who the person says to be, where they said so before.
+    ///
     /// # Errors
-    /// When there is no such provider, or it or the store cannot be reached.
-    pub async fn begin(&self, provider: &str, return_to: ReturnTo, visitor: Visitor<'_>) -> Result<Begun, NotSignedIn> {
+    /// When there is no such provider, it or the store cannot be reached, or this address has begun too often and not come back.
+    pub async fn begin(
+        &self,
+        provider: &str,
+        name: Option<&str>,
+        return_to: ReturnTo,
+        visitor: Visitor<'_>,
+    ) -> Result<Begun, NotSignedIn> {
         let provider = self.provider(provider).ok_or(NotSignedIn::UnknownProvider)?;
         let Way::Redirect(way) = &provider.way else {
             return Ok(Begun::Form);
         };
-        let departure = match way.begin(&self.callback(&provider.id)).await {
+        // What is begun is kept, for whoever asks: nobody may fill the store.
+        if let Err(throttled) = self.beginnings.admit_address(visitor.address).await {
+            return Err(self.slow_down(&provider.id, None, throttled, visitor).await);
+        }
+        let callback = self.callback(&provider.id);
+        let begun = match name {
+            Some(name) => way.begin_as(&callback, name).await,
+            None => way.begin(&callback).await,
+        };
+        let departure = match begun {
             Ok(departure) => departure,
             Err(error) => return Err(self.refuse(&provider.id, None, error, visitor).await),
         };
@@ -230,7 +265,10 @@ impl Login {
             return Err(self.refuse(&provider.id, None, error, visitor).await);
         };
         match way.complete(&self.callback(&provider.id), &attempt.memory, query).await {
-            Ok(vouched) => self.open(vouched, attempt.return_to, visitor).await,
+            Ok(vouched) => {
+                self.beginnings.address_succeeded(visitor.address).await;
+                self.open(vouched, attempt.return_to, visitor).await
+            }
             Err(error) => Err(self.refuse(&provider.id, None, error, visitor).await),
         }
     }
@@ -258,7 +296,7 @@ impl Login {
         }
         let canonical = way.canonical(user);
         if let Err(throttled) = self.throttle.admit(visitor.address, &provider.id, &canonical).await {
-            return Err(self.slow_down(&provider.id, canonical, throttled, visitor).await);
+            return Err(self.slow_down(&provider.id, Some(canonical), throttled, visitor).await);
         }
         let vouched = match password.is_empty() {
             true => Err(ProviderError::BadPassword),
@@ -359,7 +397,7 @@ impl Login {
         error: ProviderError,
         visitor: Visitor<'_>,
     ) -> NotSignedIn {
-        tracing::warn!(provider, %error, "sign-in refused");
+        tracing::warn!(request_id = visitor.request_id, provider, %error, "sign-in refused");
         let (code, outcome, told) = match &error {
             ProviderError::BadPassword => (ReasonCode::BadPassword, Outcome::Refused, NotSignedIn::BadPassword),
             ProviderError::AccountRefused(text) => {
@@ -392,14 +430,20 @@ impl Login {
             .map_or_else(NotSignedIn::from, |()| told)
     }
 
-    async fn slow_down(&self, provider: &str, user: String, throttled: Throttled, visitor: Visitor<'_>) -> NotSignedIn {
+    async fn slow_down(
+        &self,
+        provider: &str,
+        user: Option<String>,
+        throttled: Throttled,
+        visitor: Visitor<'_>,
+    ) -> NotSignedIn {
         let wait = match throttled {
             Throttled::Wait(wait) => wait,
             Throttled::StoreAway(error) => return error.into(),
         };
         let reason = Reason::new(ReasonCode::RateLimited, "Too many sign-in attempts.");
         let noted = self
-            .note_refusal(provider, Some(user), Outcome::Refused, &reason, visitor)
+            .note_refusal(provider, user, Outcome::Refused, &reason, visitor)
             .await;
         noted.map_or_else(NotSignedIn::from, |()| NotSignedIn::TooManyAttempts(wait))
     }
@@ -424,5 +468,14 @@ impl Login {
 
     fn callback(&self, provider: &str) -> String {
         format!("{}/auth/callback/{provider}", self.site)
+    }
+}
+
+/// How often one address may begin a sign-in elsewhere without coming back from it. More often than it may guess, for each page
+/// that a browser opens begins one, and an office may have one address.
+fn beginnings(guesses: Rate) -> Rate {
+    Rate {
+        count: guesses.count.saturating_mul(30),
+        per: guesses.per,
     }
 }

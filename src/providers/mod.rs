@@ -88,6 +88,10 @@ pub struct Departure {
 pub trait RedirectProvider: Send + Sync {
     /// `callback` is our absolute callback URL.
     async fn begin(&self, callback: &str) -> Result<Departure, ProviderError>;
+    /// Likewise for a person who has said who they are, which a provider may pass on and need not believe.
+    async fn begin_as(&self, callback: &str, _name: &str) -> Result<Departure, ProviderError> {
+        self.begin(callback).await
+    }
     /// `query` is the callback's decoded parameters, in order, duplicates included.
     async fn complete(
         &self,

@@ -35,9 +35,14 @@ pub(super) fn all(config: &Config, lasting: &Lasting) -> Result<Vec<login::Provi
                     Way::Redirect(Arc::new(oidc.map_err(|error| anyhow!("provider {id}: {error}"))?))
                 }
             };
+            let domains = match &provider.kind {
+                ProviderKind::Oidc(oidc) => oidc.hosted_domains.clone(),
+                ProviderKind::Local(_) | ProviderKind::Ldap(_) => Vec::new(),
+            };
             Ok(login::Provider {
                 id: provider.id.clone(),
                 label: provider.label.clone(),
+                domains,
                 way,
             })
         })

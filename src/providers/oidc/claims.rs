@@ -72,10 +72,15 @@ pub(super) fn person(config: &config::OidcProvider, sources: Sources<'_>) -> Res
         .text(&config.user_claim)
         .filter(|user| !user.is_empty() && user.trim() == *user && user.len() <= LONGEST_USER)
         .filter(|user| !user.chars().any(char::is_control))
-        .ok_or_else(|| refused(format!("the provider says no usable {}", config.user_claim)))?;
+        .ok_or_else(|| {
+            refused(format!(
+                "the sign-in service tells no usable {}, which is the user name here",
+                config.user_claim
+            ))
+        })?;
     // Anybody may type somebody else's address into a profile.
     if user.contains('@') && !email.is_some_and(|email| email.eq_ignore_ascii_case(user)) {
-        return Err(refused("the user name is an address that the provider did not verify"));
+        return Err(refused("its address is not verified by the sign-in service"));
     }
     if !config.hosted_domains.is_empty() {
         let domain = match config.issuer == GOOGLE {
@@ -89,7 +94,7 @@ pub(super) fn person(config: &config::OidcProvider, sources: Sources<'_>) -> Res
                 .iter()
                 .any(|allowed| allowed.eq_ignore_ascii_case(domain))
         }) {
-            return Err(refused("the account is not of an allowed domain"));
+            return Err(refused("it belongs to no organisation that may sign in here"));
         }
     }
     let (groups, overage) = groups(config, sources)?;

@@ -139,6 +139,19 @@ impl Oidc {
         URL_SAFE_NO_PAD.encode(self.random.bytes::<32>())
     }
 
+    async fn depart(&self, callback: &str, name: Option<&str>) -> Result<Departure, ProviderError> {
+        let known = self.discovery.get().await?;
+        let memory = Memory {
+            state: self.token(),
+            nonce: self.token(),
+            verifier: self.token(),
+        };
+        let url = exchange::authorize_url(&self.config, &known, callback, &memory, name)?;
+        let state = Secret::new(memory.state.clone());
+        let memory = serde_json::to_string(&memory).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
+        Ok(Departure { url, state, memory })
+    }
+
     /// All claims of a token that holds. A key that is not known is looked for once more.
     async fn verify(
         &self,
@@ -264,16 +277,11 @@ impl Oidc {
 #[async_trait]
 impl RedirectProvider for Oidc {
     async fn begin(&self, callback: &str) -> Result<Departure, ProviderError> {
-        let known = self.discovery.get().await?;
-        let memory = Memory {
-            state: self.token(),
-            nonce: self.token(),
-            verifier: self.token(),
-        };
-        let url = exchange::authorize_url(&self.config, &known, callback, &memory)?;
-        let state = Secret::new(memory.state.clone());
-        let memory = serde_json::to_string(&memory).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
-        Ok(Departure { url, state, memory })
+        self.depart(callback, None).await
+    }
+
+    async fn begin_as(&self, callback: &str, name: &str) -> Result<Departure, ProviderError> {
+        self.depart(callback, Some(name)).await
     }
 
     async fn complete(
