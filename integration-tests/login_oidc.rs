@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::ldap::readers;
+use crate::support::free_port;
 use crate::support::gateway::{Gateway, Setup};
-use crate::support::http::Request;
+use crate::support::http::{Request, Response};
 use crate::support::keycloak::Keycloak;
+use crate::support::lying_provider::LyingProvider;
 use crate::support::mlflow::{Mlflow, NEWEST};
 use crate::support::oidc::{OidcProvider, Walker};
 use crate::support::process::until;
@@ -128,4 +130,82 @@ fn a_person_signs_in_at_keycloak_and_has_the_rights_of_their_groups() {
     let me = gateway.send(&Request::get(ME).header("Cookie", &cookie)).json();
     assert_eq!(me["user"]["username"], "alice");
     assert_eq!(status(&gateway, &cookie, EXPERIMENT), 200);
+}
+
+#[test]
+fn every_page_of_a_failed_sign_in_says_what_happened_and_names_its_request() {
+    let mut setup = Setup::new(&Mlflow::shared(NEWEST).url());
+    setup.limits = "login_attempts = \"1/10m\"".to_owned();
+    let idp = LyingProvider::start();
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    for (id, issuer) in [("corp", idp.issuer.as_str()), ("away", &nobody)] {
+        setup.sections += &format!(
+            "[[provider]]\nid = \"{id}\"\nkind = \"oidc\"\nlabel = \"Corp\"\nissuer = \"{issuer}\"\nclient_id = \"gateway\"\n"
+        );
+    }
+    let gateway = setup.start();
+    let check = |answer: &Response, status: u16, words: &str| {
+        let page = answer.text();
+        assert_eq!(answer.status, status, "{page}");
+        assert!(page.contains(words), "{words}: {page}");
+        let id = answer.header("x-request-id").unwrap();
+        assert!(page.contains(&format!("Request <code>{id}</code>")), "{words}: {page}");
+        id.to_owned()
+    };
+    // An answer of the provider, for an attempt that this browser began.
+    let come_back = |answer: &str| {
+        let departure = gateway.send(&Request::get("/auth/login/corp").navigation());
+        let cookie = departure
+            .header("set-cookie")
+            .unwrap()
+            .split(';')
+            .next()
+            .unwrap()
+            .to_owned();
+        let location = departure.header("location").unwrap();
+        let state = location
+            .split("state=")
+            .nth(1)
+            .and_then(|rest| rest.split('&').next())
+            .unwrap();
+        let callback = format!("/auth/callback/corp?{answer}&state={state}");
+        gateway.send(&Request::get(&callback).navigation().header("Cookie", &cookie))
+    };
+    check(
+        &come_back("error=access_denied"),
+        403,
+        "does not let this account go on",
+    );
+    let id = check(&come_back("code=c"), 403, "did not pass the gateway");
+    let logged = gateway.log();
+    let told = logged.lines().find(|line| line.contains(&id));
+    assert!(
+        told.is_some_and(|line| line.contains("nonce") || line.contains("ID token")),
+        "the cause is in the log: {logged}"
+    );
+    let stale = gateway.send(&Request::get("/auth/callback/corp?code=c&state=s").navigation());
+    check(&stale, 400, "begun too long ago");
+    check(
+        &gateway.send(&Request::get("/auth/login/none").navigation()),
+        404,
+        "no such way to sign in",
+    );
+    check(
+        &gateway.send(&Request::get("/auth/login/away").navigation()),
+        503,
+        "Corp cannot be reached",
+    );
+    let wrong = gateway.sign_in_with("vera", "wrong").unwrap_err();
+    check(&wrong, 401, "user name or the password is wrong");
+    let slowed = gateway.sign_in_with("vera", "wrong").unwrap_err();
+    check(&slowed, 429, "Too many sign-in attempts");
+    let mut last = gateway.send(&Request::get("/auth/login/corp").navigation());
+    for _ in 0..30 {
+        if last.status == 429 {
+            break;
+        }
+        last = gateway.send(&Request::get("/auth/login/corp").navigation());
+    }
+    check(&last, 429, "Too many sign-in attempts");
+    assert!(last.header("retry-after").is_some());
 }

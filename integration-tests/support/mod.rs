@@ -7,6 +7,7 @@ pub mod browser;
 pub mod ca;
 pub mod echo;
 pub mod gateway;
+pub mod google;
 pub mod http;
 pub mod keycloak;
 pub mod ldap;

@@ -151,7 +151,7 @@ impl Login {
     }
 
     async fn refuse_end(&self, provider: &str, error: &ProviderError, visitor: Visitor<'_>) -> NotSignedIn {
-        tracing::warn!(provider, %error, "the end of a session is refused");
+        tracing::warn!(request_id = visitor.request_id, provider, %error, "the end of a session is refused");
         let (code, outcome) = match error {
             ProviderError::Unavailable(_) => (ReasonCode::Unavailable, Outcome::Failed),
             _ => (ReasonCode::ProviderRefused, Outcome::Refused),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::{Actor, Audit, Outcome};
-use crate::config::Config;
+use crate::config::{Config, Rate};
 use crate::domain::{Clock, Random, Reason, ReasonCode, Secret};
 use crate::providers::{Onward, ProviderError, RedirectProvider, Vouched, Way};
 use crate::sessions::{Session, SessionError, Sessions};
@@ -38,6 +38,8 @@ const SIGNED_OUT: &str = "Signed out.";
 pub struct Provider {
     pub id: String,
     pub label: String,
+    /// The domains whose people belong here, where the operator named them; lower case.
+    pub domains: Vec<String>,
     pub way: Way,
 }
 
@@ -124,6 +126,7 @@ pub struct Login {
     attempts: Attempts,
     heard: Heard,
     throttle: Throttle,
+    beginnings: Throttle,
     account: Account,
     diary: Diary,
     metrics: Arc<Metrics>,
@@ -147,6 +150,11 @@ impl Login {
             providers: parts.providers,
             sessions: parts.sessions,
             throttle: Throttle::new(parts.store.clone(), "sign-in", config.limits.login_attempts),
+            beginnings: Throttle::new(
+                parts.store.clone(),
+                "beginning",
+                beginnings(config.limits.login_attempts),
+            ),
             heard: Heard::new(parts.store.clone()),
             attempts: Attempts::new(parts.store, parts.sealer),
             returns: ReturnPaths::new(config),
@@ -163,6 +171,16 @@ impl Login {
         self.providers.iter().find(|provider| provider.id == id)
     }
 
+    /// The one provider for a person's address or domain.
+    pub fn meant_by(&self, hint: &str) -> Option<&Provider> {
+        let domain = hint.rsplit('@').next()?.to_ascii_lowercase();
+        let mut fitting = self
+            .providers
+            .iter()
+            .filter(|provider| provider.domains.contains(&domain));
+        fitting.next().filter(|_| fitting.next().is_none())
+    }
+
     /// A person's own sessions and tokens.
     pub fn account(&self) -> &Account {
         &self.account
@@ -177,14 +195,31 @@ impl Login {
         Browser::new(&*self.diary.random)
     }
 
+    /// `name` is who the person says to be, where they said so before.
+    ///
     /// # Errors
-    /// When there is no such provider, or it or the store cannot be reached.
-    pub async fn begin(&self, provider: &str, return_to: ReturnTo, visitor: Visitor<'_>) -> Result<Begun, NotSignedIn> {
+    /// When there is no such provider, it or the store cannot be reached, or this address has begun too often and not come back.
+    pub async fn begin(
+        &self,
+        provider: &str,
+        name: Option<&str>,
+        return_to: ReturnTo,
+        visitor: Visitor<'_>,
+    ) -> Result<Begun, NotSignedIn> {
         let provider = self.provider(provider).ok_or(NotSignedIn::UnknownProvider)?;
         let Way::Redirect(way) = &provider.way else {
             return Ok(Begun::Form);
         };
-        let departure = match way.begin(&self.callback(&provider.id)).await {
+        // What is begun is kept, for whoever asks: nobody may fill the store.
+        if let Err(throttled) = self.beginnings.admit_address(visitor.address).await {
+            return Err(self.slow_down(&provider.id, None, throttled, visitor).await);
+        }
+        let callback = self.callback(&provider.id);
+        let begun = match name {
+            Some(name) => way.begin_as(&callback, name).await,
+            None => way.begin(&callback).await,
+        };
+        let departure = match begun {
             Ok(departure) => departure,
             Err(error) => return Err(self.refuse(&provider.id, None, error, visitor).await),
         };
@@ -238,14 +273,17 @@ impl Login {
             |attempt| (attempt.return_to, attempt.renews),
         );
         match vouched {
-            Ok(vouched) => match self.renew(renews.as_deref(), &vouched, visitor).await? {
-                Some((cookie, session)) => Ok(SignedIn {
-                    cookie,
-                    session,
-                    return_to,
-                }),
-                None => self.open(vouched, return_to, visitor).await,
-            },
+            Ok(vouched) => {
+                self.beginnings.address_succeeded(visitor.address).await;
+                match self.renew(renews.as_deref(), &vouched, visitor).await? {
+                    Some((cookie, session)) => Ok(SignedIn {
+                        cookie,
+                        session,
+                        return_to,
+                    }),
+                    None => self.open(vouched, return_to, visitor).await,
+                }
+            }
             Err(error) => Err(self.refuse(&provider.id, None, error, visitor).await),
         }
     }
@@ -455,7 +493,7 @@ impl Login {
         error: ProviderError,
         visitor: Visitor<'_>,
     ) -> NotSignedIn {
-        tracing::warn!(provider, %error, "sign-in refused");
+        tracing::warn!(request_id = visitor.request_id, provider, %error, "sign-in refused");
         let (code, outcome, told) = judge(&error);
         let reason = Reason::new(code, error.to_string());
         self.note_refusal(provider, user, outcome, &reason, visitor)
@@ -536,5 +574,14 @@ fn judge(error: &ProviderError) -> (ReasonCode, Outcome, NotSignedIn) {
         }
         ProviderError::BadAttempt(_) => (ReasonCode::Malformed, Outcome::Refused, NotSignedIn::StaleAttempt),
         ProviderError::Unavailable(_) => (ReasonCode::Unavailable, Outcome::Failed, NotSignedIn::ProviderAway),
+    }
+}
+
+/// How often one address may begin a sign-in elsewhere without coming back from it. More often than it may guess, for each page
+/// that a browser opens begins one, and an office may have one address.
+fn beginnings(guesses: Rate) -> Rate {
+    Rate {
+        count: guesses.count.saturating_mul(30),
+        per: guesses.per,
     }
 }

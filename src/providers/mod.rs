@@ -18,7 +18,7 @@ pub use saml::fuzzing;
 
 pub use ldap::Ldap;
 pub use local::Local;
-pub use oidc::Oidc;
+pub use oidc::{Oidc, OidcParts, Places};
 pub use saml::{MetadataCache, Parts as SamlParts, Saml};
 
 /// Why a provider did not vouch. The person sees the class; the log and the trail see the cause.
@@ -172,6 +172,10 @@ pub enum LogoutWord {
 pub trait RedirectProvider: Send + Sync {
     /// `callback` is our absolute callback URL.
     async fn begin(&self, callback: &str) -> Result<Departure, ProviderError>;
+    /// Likewise for a person who has said who they are, which a provider may pass on and need not believe.
+    async fn begin_as(&self, callback: &str, _name: &str) -> Result<Departure, ProviderError> {
+        self.begin(callback).await
+    }
     /// `query` is the callback's decoded parameters, in order, duplicates included.
     async fn complete(
         &self,

@@ -6,7 +6,8 @@ use anyhow::{Result, anyhow};
 
 use crate::config::{Config, ProviderKind};
 use crate::login;
-use crate::providers::{Ldap, Local, Oidc, Saml, SamlParts, Way};
+use crate::outbound::provider::Bounds;
+use crate::providers::{Ldap, Local, Oidc, OidcParts, Saml, SamlParts, Way};
 use crate::store::Sealer;
 
 use super::parts::Lasting;
@@ -24,7 +25,14 @@ pub(super) fn all(config: &Config, lasting: &Lasting, sealer: &Arc<Sealer>) -> R
                     Way::Password(Arc::new(ldap.map_err(|error| anyhow!("provider {id}: {error}"))?))
                 }
                 ProviderKind::Oidc(oidc) => {
-                    let oidc = Oidc::new(id, (**oidc).clone(), clock, lasting.random.clone());
+                    let parts = OidcParts {
+                        recheck: config.session.recheck,
+                        clock,
+                        random: lasting.random.clone(),
+                        bounds: Bounds::default(),
+                        places: lasting.places.clone(),
+                    };
+                    let oidc = Oidc::new(id, (**oidc).clone(), parts);
                     Way::Redirect(Arc::new(oidc.map_err(|error| anyhow!("provider {id}: {error}"))?))
                 }
                 ProviderKind::Saml(saml) => {
@@ -39,9 +47,14 @@ pub(super) fn all(config: &Config, lasting: &Lasting, sealer: &Arc<Sealer>) -> R
                     Way::Redirect(Arc::new(saml.map_err(|error| anyhow!("provider {id}: {error}"))?))
                 }
             };
+            let domains = match &provider.kind {
+                ProviderKind::Oidc(oidc) => oidc.hosted_domains.clone(),
+                ProviderKind::Local(_) | ProviderKind::Ldap(_) | ProviderKind::Saml(_) => Vec::new(),
+            };
             Ok(login::Provider {
                 id: provider.id.clone(),
                 label: provider.label.clone(),
+                domains,
                 way,
             })
         })

@@ -15,10 +15,9 @@ use super::super::ProviderError;
 use super::checks::{self, Claims};
 use super::discovery::Known;
 use super::{Memory, failure};
-use crate::config;
+use crate::config::{self, GOOGLE};
 use crate::outbound::provider::{ProviderClient, ProviderClientError};
 
-const GOOGLE: &str = "https://accounts.google.com";
 const OFFLINE: &str = "offline_access";
 
 type TokenError = CoreRequestTokenError<ProviderClientError>;
@@ -36,6 +35,7 @@ pub(super) fn authorize_url(
     known: &Known,
     callback: &str,
     memory: &Memory,
+    name: Option<&str>,
 ) -> Result<String, ProviderError> {
     let client = client(config, known)?.set_redirect_uri(redirect(callback)?);
     let verifier = PkceCodeVerifier::new(memory.verifier.clone());
@@ -61,9 +61,13 @@ pub(super) fn authorize_url(
             request = request.add_extra_param("access_type", "offline");
         }
     }
-    if google && let [domain] = config.hosted_domains.as_slice() {
-        // A hint for Google's account chooser; what counts is `hd` in the ID token.
-        request = request.add_extra_param("hd", domain.clone());
+    if let [domain] = config.hosted_domains.as_slice() {
+        // Hints for the provider's account chooser; what counts is in the ID token. Whoever does not know one ignores it.
+        let hint = if google { "hd" } else { "domain_hint" };
+        request = request.add_extra_param(hint, domain.clone());
+    }
+    if let Some(name) = name {
+        request = request.add_extra_param("login_hint", name.to_owned());
     }
     Ok(request.url().0.into())
 }

@@ -1,6 +1,7 @@
 //! Journeys through our own pages, over HTTP and without a network: refusals first, each with a control that passes.
 
 mod account;
+mod beginning;
 mod look;
 mod provider_logout;
 mod sign_in;
@@ -84,6 +85,17 @@ impl RedirectProvider for Redirects {
             onward: Onward::Redirect(format!("https://idp.example/authorize?state={state}")),
             memory: format!("memory of {state}"),
             state: Secret::new(state),
+        })
+    }
+
+    async fn begin_as(&self, callback: &str, name: &str) -> Result<Departure, ProviderError> {
+        let departure = self.begin(callback).await?;
+        let Onward::Redirect(url) = &departure.onward else {
+            panic!("a redirect")
+        };
+        Ok(Departure {
+            onward: Onward::Redirect(format!("{url}&as={name}")),
+            ..departure
         })
     }
 
@@ -219,9 +231,13 @@ fn stand_with(providers: &[&str], change: impl FnOnce(&mut Config)) -> Stand {
     let ways = providers.iter().map(|id| Provider {
         id: (*id).to_owned(),
         label: format!("The {id}"),
-        way: match *id {
-            "idp" => Way::Redirect(Arc::new(Redirects(SystemRandom::new()))),
-            _ => Way::Password(Arc::new(Passwords)),
+        domains: match id.starts_with("idp") {
+            true => vec!["idp.example".to_owned()],
+            false => Vec::new(),
+        },
+        way: match id.starts_with("idp") {
+            true => Way::Redirect(Arc::new(Redirects(SystemRandom::new()))),
+            false => Way::Password(Arc::new(Passwords)),
         },
     });
     let parts = Parts {
@@ -292,6 +308,10 @@ impl Answer {
 
 impl Stand {
     async fn ask(&self, request: test::TestRequest) -> Answer {
+        self.ask_from([192, 0, 2, 1], request).await
+    }
+
+    async fn ask_from(&self, address: [u8; 4], request: test::TestRequest) -> Answer {
         let app = test::init_service(
             App::new()
                 .app_data(web::Data::from(self.front.clone()))
@@ -303,7 +323,7 @@ impl Stand {
                 .configure(assets::configure),
         )
         .await;
-        let request = request.peer_addr(SocketAddr::from(([192, 0, 2, 1], 4711)));
+        let request = request.peer_addr(SocketAddr::from((address, 4711)));
         let response: ServiceResponse<_> = app.call(request.to_request()).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.into_body().try_into_bytes().ok().unwrap_or_default();
