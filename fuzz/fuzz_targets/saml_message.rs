@@ -1,7 +1,16 @@
-//! Any text as any SAML message, and as metadata. In this folder, with a nightly compiler:
-//! `cargo +nightly fuzz run saml_message corpus/saml_message seeds/saml_message -- -max_len=65536`
+//! Any text as any SAML message, and as metadata. `fuzz/run.sh` runs it.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
-fuzz_target!(|text: &str| mlgate::providers::fuzzing::message(text));
+use libfuzzer_sys::fuzz_target;
+use mlgate::domain::SystemRandom;
+use mlgate::providers::fuzzing::{Scene, message};
+
+static SCENE: LazyLock<Scene> = LazyLock::new(|| {
+    let random = Arc::new(SystemRandom::new());
+    Scene::load(Path::new("scene/mlgate.toml"), random).expect("run it in the folder fuzz")
+});
+
+fuzz_target!(|text: &str| message(text, &SCENE));

@@ -252,3 +252,43 @@ fn all_that_is_wrong_with_it_is_said_at_once() {
         ]
     );
 }
+
+/// The configurations on a page, one for each block.
+fn blocks(page: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(super::examples::tree(page)).unwrap();
+    let blocks = text
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
+    let plain = blocks.map(|block| {
+        block
+            .lines()
+            .map(|line| format!("{}\n", line.trim()))
+            .collect::<String>()
+    });
+    plain.filter(|block| block.contains("kind = \"saml\"")).collect()
+}
+
+#[test]
+fn what_the_pages_about_saml_say_loads() {
+    for (page, count) in [
+        ("docs/providers/saml.md", 2),
+        ("docs/providers/okta.md", 1),
+        ("docs/providers/entra-id.md", 1),
+    ] {
+        let blocks = blocks(page);
+        assert_eq!(blocks.len(), count, "{page}");
+        for block in blocks {
+            let folder = Folder::new();
+            folder.put("saml/idp.xml", good());
+            folder.put("saml/key.pem", KEY);
+            folder.put("saml/cert.pem", CERT);
+            let text = MINIMAL.replace("http://localhost:8080", "https://mlflow.example.com");
+            let config = folder.load(&format!("{text}{block}")).unwrap();
+            let saml = saml_of(config);
+            let said = std::fs::read_to_string(super::examples::tree(page)).unwrap();
+            assert!(saml.entity_id.starts_with("https://mlflow.example.com/auth/saml/"));
+            assert!(said.contains("/auth/saml/"), "{page}");
+        }
+    }
+}

@@ -1,28 +1,29 @@
 //! A way in for the fuzzer: everything that reads a message, the parts behind a signature too, which it could never make.
 
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use super::canonical::canonical;
 use super::message::{self, BOUNDS};
 use super::response::{self, Expected, Opened};
 use super::{decrypt, logout, redirect};
 use crate::config::{self, IdpMetadata, MetadataSource, ProviderKind};
-use crate::domain::{SystemRandom, Timestamp, xml};
+use crate::domain::{Random, Timestamp, xml};
 
 /// When the seeds were made.
 const NOW: i64 = 1_795_643_193;
 
-static SCENE: LazyLock<Option<Scene>> = LazyLock::new(|| Scene::load(Path::new("scene/mlgate.toml")));
-
-struct Scene {
+/// The gateway that is asked.
+pub struct Scene {
     expected: Expected,
     idp: Arc<IdpMetadata>,
+    random: Arc<dyn Random>,
 }
 
 impl Scene {
-    fn load(file: &Path) -> Option<Self> {
-        let config = config::load_with(file, Vec::new(), &SystemRandom::new()).ok()?;
+    /// `None` where the configuration holds no SAML provider with a file.
+    pub fn load(file: &Path, random: Arc<dyn Random>) -> Option<Self> {
+        let config = config::load_with(file, Vec::new(), &*random).ok()?;
         let saml = config.providers.into_iter().find_map(|provider| match provider.kind {
             ProviderKind::Saml(saml) => Some(*saml),
             ProviderKind::Local(_) | ProviderKind::Oidc(_) | ProviderKind::Ldap(_) => None,
@@ -38,6 +39,7 @@ impl Scene {
                 now: Timestamp::from_seconds(NOW),
             },
             idp,
+            random,
         })
     }
 }
@@ -45,15 +47,12 @@ impl Scene {
 /// Reads a text as each kind of message. Nothing of it may panic, take long, or be believed without a signature.
 ///
 /// # Panics
-/// When a promise is broken, or the scene cannot be loaded.
+/// When a promise is broken.
 #[expect(clippy::panic, reason = "a fuzzer wants to hear of it")]
-pub fn message(text: &str) {
-    let Some(scene) = &*SCENE else {
-        panic!("run it in the folder fuzz, where scene/mlgate.toml is");
-    };
-    let random = SystemRandom::new();
-    if let Ok(Opened::Sealed(sealed)) = response::open(text, &scene.expected, &random) {
-        let _ = sealed.unseal(&scene.expected, &random);
+pub fn message(text: &str, scene: &Scene) {
+    let random = &*scene.random;
+    if let Ok(Opened::Sealed(sealed)) = response::open(text, &scene.expected, random) {
+        let _ = sealed.unseal(&scene.expected, random);
     }
     for is_request in [true, false] {
         let expected = logout::Expected {
@@ -70,7 +69,7 @@ pub fn message(text: &str) {
     response::read_behind_the_signature(text, &scene.expected);
     let Ok(document) = xml::read(text, BOUNDS) else { return };
     let root = document.root_element();
-    let _ = decrypt::decrypt(root, &scene.expected.config.key, &random);
+    let _ = decrypt::decrypt(root, &scene.expected.config.key, random);
     // What is canonical is well-formed, says the same, and stays as it is.
     let once = canonical(root, None, &[]);
     let again = std::str::from_utf8(&once)

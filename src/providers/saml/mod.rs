@@ -1,5 +1,5 @@
 //! Sign-in by SAML 2.0: signed requests, and answers of which nothing is read but what a key of the provider's metadata signed.
-//! See `docs/decisions/0007-saml-in-rust.md`.
+//! See `docs/decisions/0008-saml-in-rust.md`.
 
 mod algorithm;
 mod canonical;
