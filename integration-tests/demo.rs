@@ -3,13 +3,14 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::support::browser::travel;
 use crate::support::http::Request;
 use crate::support::process::{Server, until};
 use crate::support::{free_port, root};
 
-fn start(port: u16, mlflow_port: u16, provider: &str, ldap_port: u16) -> (Server, Value) {
+fn start(port: u16, mlflow_port: u16, provider: &str, provider_port: u16) -> (Server, Value) {
     let facts = root().join("target/demo/demo.json");
     let log = std::fs::File::create(root().join("target/demo-test.log")).unwrap();
     // `make demo` runs this very script; only the binary is the one that was built for the tests.
@@ -18,7 +19,8 @@ fn start(port: u16, mlflow_port: u16, provider: &str, ldap_port: u16) -> (Server
             .env("MLGATE_BIN", env!("CARGO_BIN_EXE_mlgate"))
             .env("DEMO_PORT", port.to_string())
             .env("DEMO_MLFLOW_PORT", mlflow_port.to_string())
-            .env("DEMO_LDAP_PORT", ldap_port.to_string())
+            .env("DEMO_LDAP_PORT", provider_port.to_string())
+            .env("DEMO_SAML_PORT", provider_port.to_string())
             .env("PROVIDER", provider)
             .stdout(Stdio::from(log.try_clone().unwrap()))
             .stderr(Stdio::from(log)),
@@ -142,5 +144,24 @@ fn the_demo_keeps_its_word_and_its_second_start_is_quick() {
     by_directory.wait(Duration::from_secs(5));
     until("the directory went too", Duration::from_secs(40), || {
         are_free() && std::net::TcpStream::connect(("127.0.0.1", ldap_port)).is_err()
+    });
+
+    let (port, saml_port) = (free_port(), free_port());
+    let (mut by_saml, facts) = start(port, mlflow_port, "saml", saml_port);
+    for account in facts["accounts"].as_array().unwrap() {
+        let seen = travel(
+            "by_provider",
+            &json!({
+                "url": format!("http://localhost:{port}"), "label": "", "user": account["user"], "password": account["password"],
+                "path": "/",
+            }),
+        );
+        let expected = if account["role"] == "none" { 403 } else { 200 };
+        assert_eq!(seen["status"], expected, "{account}: {seen}");
+    }
+    by_saml.signal("KILL");
+    by_saml.wait(Duration::from_secs(5));
+    until("the identity provider went too", Duration::from_secs(40), || {
+        are_free() && std::net::TcpStream::connect(("127.0.0.1", saml_port)).is_err()
     });
 }

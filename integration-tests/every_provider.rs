@@ -6,9 +6,11 @@ use crate::ldap::{EXPERIMENT, readers};
 use crate::support::ad::Domain;
 use crate::support::browser::travel;
 use crate::support::gateway::{PASSWORD, Setup};
-use crate::support::keycloak::Keycloak;
+use crate::support::keycloak::{Keycloak, SamlClient};
 use crate::support::ldap::Slapd;
 use crate::support::mlflow::{Mlflow, NEWEST};
+use crate::support::saml;
+use crate::support::simplesaml::{Known, SimpleSaml};
 
 #[test]
 fn one_browser_signs_in_everywhere_and_has_what_its_groups_give() {
@@ -16,6 +18,26 @@ fn one_browser_signs_in_everywhere_and_has_what_its_groups_give() {
     let mut setup = Setup::new(&Mlflow::shared(NEWEST).url());
     let callback = format!("http://{}/auth/callback/keycloak", setup.authority());
     keycloak.oidc_client("every-provider", &callback, &json!({}));
+    saml::write_key(&setup);
+    let certificate = std::fs::read_to_string(saml::fixture("sp-cert.pem")).unwrap();
+    let base = |id: &str| format!("http://{}/auth/saml/{id}", setup.authority());
+    let (at_keycloak, at_ssp) = (base("keycloak-saml"), base("ssp"));
+    keycloak.saml_client(&SamlClient {
+        entity_id: &format!("{at_keycloak}/metadata"),
+        acs: &format!("{at_keycloak}/acs"),
+        slo: &format!("{at_keycloak}/slo"),
+        certificate: Some(&certificate),
+        encrypt: true,
+        ..SamlClient::default()
+    });
+    let simplesaml = SimpleSaml::start(&Known {
+        entity_id: &format!("{at_ssp}/metadata"),
+        acs: &format!("{at_ssp}/acs"),
+        slo: &format!("{at_ssp}/slo"),
+        certificate: Some(&certificate),
+        wants_signed_requests: true,
+        ..Known::default()
+    });
     setup.sections += &[
         slapd.provider("openldap", "label = \"OpenLDAP\"\nnested_groups = \"recursive\""),
         Domain::shared().provider(
@@ -23,6 +45,22 @@ fn one_browser_signs_in_everywhere_and_has_what_its_groups_give() {
             "label = \"Active Directory\"\nnested_groups = \"active-directory\"",
         ),
         keycloak.provider("keycloak", "every-provider", ""),
+        saml::lines(
+            "keycloak-saml",
+            &format!(
+                "label = \"Keycloak by SAML\"\nmetadata_url = \"{}\"\ngroups_attribute = \"Role\"",
+                keycloak.metadata_url()
+            ),
+        ),
+        saml::lines(
+            "ssp",
+            &format!(
+                "label = \"SimpleSAMLphp\"\nmetadata_url = \"{}\"",
+                simplesaml.metadata_url()
+            ),
+        ),
+        readers("keycloak-saml:mlflow-engineers"),
+        readers("ssp:ml-admins"),
         readers("openldap:ml-engineers"),
         readers("keycloak:mlflow-engineers"),
         readers("ad:ml-engineers"),
@@ -41,6 +79,8 @@ fn one_browser_signs_in_everywhere_and_has_what_its_groups_give() {
         ("Active Directory", ("alice", "alice-pw"), ("carol", "carol-pw")),
         // alice has the role through the group above hers.
         ("Keycloak", ("alice", "alice-pw"), ("carol", "carol-pw")),
+        ("Keycloak by SAML", ("alice", "alice-pw"), ("carol", "carol-pw")),
+        ("SimpleSAMLphp", ("alice", "alice-pw"), ("carol", "carol-pw")),
     ] {
         let seen = visit(label, member.0, member.1);
         assert_eq!(seen["status"], 200, "{label}: {seen}");

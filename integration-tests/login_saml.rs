@@ -517,7 +517,7 @@ fn old_groups_send_a_page_to_the_provider_and_a_script_on() {
         ),
         relay_state: crate::support::saml::parameter(&url, "RelayState"),
         cookie: format!("{login}; {cookie}"),
-        ..asked.clone()
+        ..asked
     };
     let mut says = Says::honest(&again);
     says.attributes = attribute_xml("groups", &["strangers"]);
