@@ -32,6 +32,7 @@ mod running;
 mod saml_canonical;
 mod saml_forged;
 mod saml_logout;
+mod saml_metadata;
 mod saml_providers;
 mod spellings;
 mod store;

@@ -261,6 +261,8 @@ pub struct Says {
     pub edits: Vec<fn(&str) -> String>,
     pub name_id: String,
     pub attributes: String,
+    /// How far the provider's clock is ahead, in seconds.
+    pub ahead: i64,
     asked: Option<String>,
     base: String,
 }
@@ -290,6 +292,7 @@ impl Says {
             edits: Vec::new(),
             name_id: "alice".to_owned(),
             attributes: attribute_xml("groups", &["readers", "others"]),
+            ahead: 0,
             asked: Some(asked.request_id.clone()),
             base: asked.base(),
         }
@@ -340,7 +343,7 @@ impl Says {
             .as_ref()
             .map(|id| format!(" InResponseTo=\"{id}\""))
             .unwrap_or_default();
-        let (now, soon, base) = (in_seconds(0), in_seconds(300), &self.base);
+        let (now, soon, base) = (in_seconds(self.ahead), in_seconds(self.ahead + 300), &self.base);
         let text = format!(
             "<samlp:Response xmlns:samlp=\"{PROTOCOL}\" xmlns:saml=\"{ASSERTION}\" ID=\"{}\" Version=\"2.0\" IssueInstant=\"{now}\" Destination=\"{base}/acs\"{asked}>\
              <saml:Issuer>{ENTITY}</saml:Issuer>{outer}<samlp:Status><samlp:StatusCode Value=\"urn:oasis:names:tc:SAML:2.0:status:Success\"/></samlp:Status>\
@@ -353,7 +356,7 @@ impl Says {
             self.response_id,
             self.assertion_id,
             self.name_id,
-            in_seconds(-10),
+            in_seconds(self.ahead - 10),
             self.assertion_id,
             self.attributes
         );

@@ -24,10 +24,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 use super::{Departure, LogoutWord, Message, Onward, ProviderError, RedirectProvider, Vouched};
-use crate::config::{IdpMetadata, SamlBinding, SamlProvider};
+use crate::config::{IdpMetadata, SamlBinding, SamlKey, SamlProvider};
 use crate::domain::{Clock, Identity, Random, Secret, Timestamp};
 use crate::store::seal::digest;
 use crate::store::{Sealer, Store, StoreError};
@@ -241,22 +241,12 @@ impl Saml {
         hex::encode(digest(domain, &fields))
     }
 
-    /// Dresses a message for its binding.
-    fn send(&self, binding: SamlBinding, to: &url::Url, dressed: Dressed<'_>) -> Result<Onward, ProviderError> {
-        let broken = ProviderError::Unavailable;
-        Ok(match binding {
-            SamlBinding::Redirect => Onward::Redirect(
-                redirect::url(to, dressed.name, dressed.text, dressed.relay_state, &self.config.key).map_err(broken)?,
-            ),
-            SamlBinding::Post => {
-                let message = outgoing::enveloped(dressed.text, dressed.id, &self.config.key).map_err(broken)?;
-                let relay = dressed.relay_state.map(|state| ("RelayState", state.to_owned()));
-                Onward::Form {
-                    url: to.to_string(),
-                    fields: [(dressed.name, message)].into_iter().chain(relay).collect(),
-                }
-            }
-        })
+    /// Dresses a message for its binding. Signing takes milliseconds, and so its place away from the workers.
+    async fn send(&self, endpoint: SamlBinding, to: Url, dressed: Dressed) -> Result<Onward, ProviderError> {
+        let config = self.config.clone();
+        let sent = tokio::task::spawn_blocking(move || dressed.send(endpoint, &to, &config.key)).await;
+        let sent = sent.map_err(|error| ProviderError::Unavailable(error.to_string()))?;
+        sent.map_err(ProviderError::Unavailable)
     }
 
     async fn read_logout(
@@ -302,12 +292,12 @@ impl Saml {
     }
 
     /// Our answer to the provider's request, on the way that the request came where that can be.
-    fn answer_logout(
+    async fn answer_logout(
         &self,
         request_id: &str,
         idp: &IdpMetadata,
         binding: SamlBinding,
-        relay_state: Option<&str>,
+        relay_state: Option<String>,
     ) -> Result<Onward, ProviderError> {
         let same = idp.logout.iter().find(|endpoint| endpoint.binding == binding);
         let endpoint = same.or_else(|| idp.logout());
@@ -323,22 +313,43 @@ impl Saml {
         let text = outgoing::logout_response(&head, &self.config.entity_id, request_id);
         let dressed = Dressed {
             name: "SAMLResponse",
-            id: &id,
-            text: &text,
+            id,
+            text,
             // Theirs; bounded, because it goes into a page or URL of ours.
             relay_state: relay_state.filter(|state| state.len() <= 1024),
         };
-        self.send(endpoint.binding, to, dressed)
+        self.send(endpoint.binding, to.clone(), dressed).await
     }
 }
 
 /// A message of ours, before its binding.
-struct Dressed<'a> {
+struct Dressed {
     name: &'static str,
-    id: &'a str,
-    text: &'a str,
-    relay_state: Option<&'a str>,
+    id: String,
+    text: String,
+    relay_state: Option<String>,
 }
+
+impl Dressed {
+    fn send(self, binding: SamlBinding, to: &Url, key: &SamlKey) -> Result<Onward, String> {
+        Ok(match binding {
+            SamlBinding::Redirect => {
+                let relay_state = self.relay_state.as_deref();
+                Onward::Redirect(redirect::url(to, self.name, &self.text, relay_state, key)?)
+            }
+            SamlBinding::Post => {
+                let message = outgoing::enveloped(&self.text, &self.id, key)?;
+                let relay = self.relay_state.map(|state| ("RelayState", state));
+                Onward::Form {
+                    url: to.to_string(),
+                    fields: [(self.name, message)].into_iter().chain(relay).collect(),
+                }
+            }
+        })
+    }
+}
+
+const NOBODY_ASKED: Rejected = Rejected::Condition("nobody asked for this response (allow_idp_initiated is off)");
 
 /// The seal of answers.
 const ANSWER: &str = "saml-answer";
@@ -363,11 +374,11 @@ impl RedirectProvider for Saml {
         let state = Secret::new(URL_SAFE_NO_PAD.encode(self.random.bytes::<32>()));
         let dressed = Dressed {
             name: "SAMLRequest",
-            id: &memory.request_id,
-            text: &text,
-            relay_state: Some(state.expose()),
+            id: memory.request_id.clone(),
+            text,
+            relay_state: Some(state.expose().to_owned()),
         };
-        let onward = self.send(endpoint.binding, &endpoint.url, dressed)?;
+        let onward = self.send(endpoint.binding, endpoint.url.clone(), dressed).await?;
         let key = self.key("request", &memory.request_id);
         self.store.put(&key, b"1", REQUEST_LIFETIME, None).await.map_err(away)?;
         let memory = serde_json::to_string(&memory).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
@@ -381,10 +392,7 @@ impl RedirectProvider for Saml {
         let statement = self.believe(text, idp).await?;
         let state = match &statement.in_response_to {
             None => {
-                must(
-                    self.config.allow_idp_initiated,
-                    Rejected::Condition("nobody asked for this response (allow_idp_initiated is off)"),
-                )?;
+                must(self.config.allow_idp_initiated, NOBODY_ASKED)?;
                 None
             }
             // A handle of ours and nothing else: it goes into a URL.
@@ -427,11 +435,10 @@ impl RedirectProvider for Saml {
     }
 
     async fn unsolicited(&self, query: &[(String, String)]) -> Result<Vouched, ProviderError> {
+        // Before the answer is taken: it may be somebody's who did ask.
+        must(self.config.allow_idp_initiated, NOBODY_ASKED)?;
         let statement = self.fetch(query).await?;
-        must(
-            self.config.allow_idp_initiated && statement.in_response_to.is_none(),
-            Rejected::Condition("nobody asked for this response (allow_idp_initiated is off)"),
-        )?;
+        must(statement.in_response_to.is_none(), NOBODY_ASKED)?;
         self.vouch(statement)
     }
 
@@ -463,11 +470,11 @@ impl RedirectProvider for Saml {
             .ok()?;
         let dressed = Dressed {
             name: "SAMLRequest",
-            id: &id,
-            text: &text,
+            id,
+            text,
             relay_state: None,
         };
-        self.send(endpoint.binding, &endpoint.url, dressed).ok()
+        self.send(endpoint.binding, endpoint.url.clone(), dressed).await.ok()
     }
 
     fn metadata(&self) -> Option<String> {
@@ -490,7 +497,7 @@ impl RedirectProvider for Saml {
                         .map(|index| self.session_name(&request.name, Some(index)))
                         .collect(),
                 };
-                let answer = self.answer_logout(&request.id, &idp, binding, relay_state.as_deref())?;
+                let answer = self.answer_logout(&request.id, &idp, binding, relay_state).await?;
                 Ok(LogoutWord::End { names, answer })
             }
             logout::Message::Answer(answer) => {

@@ -71,3 +71,33 @@ async fn assets_are_served_for_good_under_their_hash() {
         assert_eq!(browser.get(&stand, path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
 }
+
+#[actix_web::test]
+async fn a_form_for_a_provider_is_escaped_and_leads_there_alone() {
+    let stand = stand();
+    let fields = [
+        ("SAMLRequest", "a\"><script>".to_owned()),
+        ("RelayState", "s&t".to_owned()),
+    ];
+    let page = stand.front.load().pages.posting(
+        "Signing in",
+        "One moment.",
+        "https://idp.example/sso?a=1&b=\"2",
+        &fields,
+    );
+    assert!(
+        !page.html.contains("<script>") && !page.html.contains("\"2"),
+        "{}",
+        page.html
+    );
+    assert!(
+        page.html.contains("name=\"RelayState\" value=\"s&#38;t\""),
+        "{}",
+        page.html
+    );
+    let policy = page.headers.iter().find(|(name, _)| *name == "content-security-policy");
+    assert!(
+        policy.unwrap().1.contains("form-action https://idp.example https:;"),
+        "{policy:?}"
+    );
+}
