@@ -6,7 +6,7 @@ SHELL := /bin/bash
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
 
-demo: ## run a real MLflow with samples and mlgate in front of it at http://localhost:8080 (PROVIDER=ldap: with a directory, saml: with a SAML provider)
+demo: ## run a real MLflow with samples and mlgate in front of it at http://localhost:8080 (PROVIDER=ldap, keycloak or saml: with one of its own)
 	@config/demo/run.sh
 
 test: ## install what is missing and run every test

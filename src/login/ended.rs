@@ -8,7 +8,7 @@ use crate::audit::{Actor, Outcome};
 use crate::domain::{Reason, ReasonCode};
 use crate::providers::{Ended, LogoutWord, Message, Onward, ProviderError, RedirectProvider, Way};
 use crate::store::seal::digest;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Throttled};
 
 use super::{Login, NotSignedIn, Visitor, judge};
 
@@ -36,6 +36,13 @@ impl Login {
         visitor: Visitor<'_>,
     ) -> Result<usize, NotSignedIn> {
         let way = self.redirect_provider(provider)?;
+        // Refusals are written down, for whoever asks: nobody may fill the trail.
+        if let Err(throttled) = self.beginnings.admit_address(visitor.address).await {
+            return Err(match throttled {
+                Throttled::Wait(wait) => NotSignedIn::TooManyAttempts(wait),
+                Throttled::StoreAway(error) => error.into(),
+            });
+        }
         let ended = match way.ended(token).await {
             Ok(ended) => ended,
             Err(error) => return Err(self.refuse_end(provider, &error, visitor).await),
@@ -44,6 +51,7 @@ impl Login {
             let error = ProviderError::Refused("the logout token came before (jti)".to_owned());
             return Err(self.refuse_end(provider, &error, visitor).await);
         }
+        self.beginnings.address_succeeded(visitor.address).await;
         let Ended { session, subject, id } = ended;
         let sessions = self
             .sessions

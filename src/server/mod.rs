@@ -360,8 +360,13 @@ impl Reloads {
                 _ = hangup.recv() => {}
                 () = watch.changed() => {}
             }
+            // Watched from before it is read: what changes meanwhile must not go unnoticed.
+            let next = Watch::new(&self.config.watched);
             self.reload().await;
-            watch = Watch::new(&self.config.watched);
+            watch = match next.is_of(&self.config.watched) {
+                true => next,
+                false => Watch::new(&self.config.watched),
+            };
         }
     }
 

@@ -1,6 +1,7 @@
 //! `/auth/oidc/{provider}/…`: the identity provider ends sessions, by a token of its own or in a frame of the browser.
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
@@ -32,6 +33,15 @@ async fn by_token(here: Here, provider: web::Path<String>, body: web::Bytes) -> 
         Err(NotSignedIn::UnknownProvider) => told(StatusCode::NOT_FOUND, "there is no such provider"),
         // The cause is in the log and the trail.
         Err(NotSignedIn::Refused(_)) => told(StatusCode::BAD_REQUEST, "the logout token is refused"),
+        Err(NotSignedIn::TooManyAttempts(wait)) => {
+            let mut answer = told(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many refused tokens came from this address",
+            );
+            let seconds = wait.as_secs().max(1).into();
+            answer.headers_mut().insert(RETRY_AFTER, seconds);
+            answer
+        }
         Err(_) => told(StatusCode::BAD_REQUEST, "the sessions could not be ended now"),
     }
 }

@@ -154,3 +154,28 @@ async fn a_frame_ends_nothing_for_who_does_not_know_the_provider_s_session() {
         .await;
     assert!(is_in(&stand, &other).await && is_in(&stand, &browser).await);
 }
+
+#[actix_web::test]
+async fn refused_tokens_are_written_down_for_one_address_no_more_often_than_it_may() {
+    let stand = stand();
+    // `login_attempts` is five in five minutes here, and thirty times that is the limit.
+    for number in 0..150 {
+        assert_eq!(tell(&stand, "forged").await.status, StatusCode::BAD_REQUEST, "{number}");
+    }
+    let stopped = tell(&stand, "forged").await;
+    assert_eq!(
+        (stopped.status, stopped.header("retry-after")),
+        (StatusCode::TOO_MANY_REQUESTS, "300")
+    );
+    assert_eq!(stand.events().len(), 150);
+    let provider = Browser::default().form(BACK, &[("logout_token", "carol 1")]);
+    assert_eq!(stand.ask_from([192, 0, 2, 2], provider).await.status, StatusCode::OK);
+}
+
+#[actix_web::test]
+async fn tokens_that_hold_are_not_counted() {
+    let stand = stand();
+    for number in 0..160 {
+        assert_eq!(tell(&stand, &format!("carol {number}")).await.status, StatusCode::OK);
+    }
+}
