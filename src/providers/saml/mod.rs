@@ -44,6 +44,8 @@ pub use source::MetadataCache;
 const REQUEST_LIFETIME: Duration = Duration::from_secs(600);
 /// From the provider's form to our own page is one redirect.
 const ANSWER_LIFETIME: Duration = Duration::from_secs(60);
+/// What was used is remembered until it is too old to be used again: `OLDEST`, and clocks that differ both ways.
+const REMEMBERED: Duration = Duration::from_secs(480);
 /// Messages that are looked at at once, and that wait for it.
 const AT_WORK: usize = 2;
 const IN_LINE: usize = 64;
@@ -167,10 +169,9 @@ impl Saml {
     }
 
     /// An assertion is good for one sign-in, at whichever replica.
-    async fn use_up(&self, statement: &Statement, now: Timestamp) -> Result<(), ProviderError> {
-        let ttl = statement.good_until.since(now) + SKEW;
+    async fn use_up(&self, statement: &Statement) -> Result<(), ProviderError> {
         let key = self.key("assertion", &statement.assertion_id);
-        match self.store.put_new(&key, b"1", ttl).await.map_err(away)? {
+        match self.store.put_new(&key, b"1", REMEMBERED).await.map_err(away)? {
             true => Ok(()),
             false => Err(Rejected::Replay("the assertion was used before").into()),
         }
@@ -402,7 +403,7 @@ impl RedirectProvider for Saml {
                 Some(state.ok_or(Rejected::Binding("RelayState is not the one that was sent along"))?)
             }
         };
-        self.use_up(&statement, self.clock.now()).await?;
+        self.use_up(&statement).await?;
         let handle = URL_SAFE_NO_PAD.encode(self.random.bytes::<32>());
         let key = self.key("answer", &handle);
         let plain = serde_json::to_vec(&statement).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
@@ -487,8 +488,7 @@ impl RedirectProvider for Saml {
         match message {
             logout::Message::Request(request) => {
                 let key = self.key("logout request", &request.id);
-                let ttl = message::OLDEST + 3 * SKEW;
-                let is_new = self.store.put_new(&key, b"1", ttl).await.map_err(away)?;
+                let is_new = self.store.put_new(&key, b"1", REMEMBERED).await.map_err(away)?;
                 must(is_new, Rejected::Replay("the request was used before"))?;
                 let names = match request.session_indexes.as_slice() {
                     [] => vec![self.session_name(&request.name, None)],

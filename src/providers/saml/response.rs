@@ -36,8 +36,6 @@ pub(super) struct Statement {
     pub(super) assertion_id: String,
     /// The request that it answers; `None` for one that nobody asked for.
     pub(super) in_response_to: Option<String>,
-    /// Until when the assertion could be shown once more.
-    pub(super) good_until: Timestamp,
     pub(super) name_id: NameId,
     pub(super) session_index: Option<String>,
     pub(super) session_until: Option<Timestamp>,
@@ -304,7 +302,7 @@ fn state(assertion: Node<'_, '_>, facts: &Facts, expected: &Expected) -> Checked
     check_issue(assertion, expected.now)?;
     check_issuer(assertion, &expected.idp.entity_id)?;
     let child = |name| xml::only(assertion, ASSERTION, name).ok_or(Rejected::Shape("the assertion lacks a part"));
-    let (name_id, confirmed_until) = subject(child("Subject")?, facts, expected)?;
+    let name_id = subject(child("Subject")?, facts, expected)?;
     conditions(child("Conditions")?, expected)?;
     let authn = child("AuthnStatement").map_err(|_| Rejected::Condition("there is not one AuthnStatement"))?;
     attributes_are(authn, &["AuthnInstant", "SessionIndex", "SessionNotOnOrAfter"])?;
@@ -324,7 +322,6 @@ fn state(assertion: Node<'_, '_>, facts: &Facts, expected: &Expected) -> Checked
     Ok(Statement {
         assertion_id: id_of(assertion)?.to_owned(),
         in_response_to: facts.in_response_to.clone(),
-        good_until: confirmed_until.plus(SKEW),
         name_id,
         session_index: authn.attribute("SessionIndex").map(str::to_owned),
         session_until,
@@ -334,8 +331,8 @@ fn state(assertion: Node<'_, '_>, facts: &Facts, expected: &Expected) -> Checked
     })
 }
 
-/// Who it is, and until when whoever brings the assertion may be taken for them.
-fn subject(subject: Node<'_, '_>, facts: &Facts, expected: &Expected) -> Checked<(NameId, Timestamp)> {
+/// Who it is, if whoever brings the assertion may be taken for them.
+fn subject(subject: Node<'_, '_>, facts: &Facts, expected: &Expected) -> Checked<NameId> {
     let parts = [
         part(ASSERTION, "NameID", 1, 1),
         part(ASSERTION, "SubjectConfirmation", 1, 8),
@@ -354,10 +351,10 @@ fn subject(subject: Node<'_, '_>, facts: &Facts, expected: &Expected) -> Checked
             break;
         }
     }
-    Ok((name_id, verdict?))
+    verdict.map(|()| name_id)
 }
 
-fn confirm(confirmation: Node<'_, '_>, facts: &Facts, expected: &Expected) -> Checked<Timestamp> {
+fn confirm(confirmation: Node<'_, '_>, facts: &Facts, expected: &Expected) -> Checked<()> {
     let data = xml::only(confirmation, ASSERTION, "SubjectConfirmationData")
         .ok_or(Rejected::Condition("SubjectConfirmationData is missing"))?;
     match data.attribute("Recipient") {
@@ -384,8 +381,7 @@ fn confirm(confirmation: Node<'_, '_>, facts: &Facts, expected: &Expected) -> Ch
     must(
         expected.now < end.plus(SKEW),
         Rejected::Condition("SubjectConfirmationData has expired"),
-    )?;
-    Ok(end)
+    )
 }
 
 fn conditions(conditions: Node<'_, '_>, expected: &Expected) -> Checked<()> {
