@@ -6,11 +6,11 @@ SHELL := /bin/bash
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
 
-demo: ## run a real MLflow with samples and mlgate in front of it at http://localhost:8080 (PROVIDER=ldap: with a directory)
+demo: ## run a real MLflow with samples and mlgate in front of it at http://localhost:8080 (PROVIDER=ldap or keycloak: with one of its own)
 	@config/demo/run.sh
 
 test: ## install what is missing and run every test
-	@integration-tests/setup.sh redis nginx browser mlflow-3.18 mlflow-2.22 node keycloak slapd samba cargo-deny
+	@integration-tests/setup.sh redis nginx browser mlflow-3.18 mlflow-2.22 node keycloak simplesaml slapd samba cargo-deny
 	@$(MAKE) --no-print-directory lint deny
 	cargo test --locked
 

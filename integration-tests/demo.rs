@@ -1,15 +1,18 @@
 //! `make demo`: what it says is so, and Ctrl-C leaves nothing behind.
 
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::support::http::Request;
+use crate::support::oidc::Walker;
 use crate::support::process::{Server, until};
 use crate::support::{free_port, root};
 
-fn start(port: u16, mlflow_port: u16, provider: &str, ldap_port: u16) -> (Server, Value) {
+/// `directory_port` is that of the provider's own server, where it has one.
+fn start(port: u16, mlflow_port: u16, provider: &str, directory_port: u16) -> (Server, Value) {
     let facts = root().join("target/demo/demo.json");
     let log = std::fs::File::create(root().join("target/demo-test.log")).unwrap();
     // `make demo` runs this very script; only the binary is the one that was built for the tests.
@@ -18,7 +21,8 @@ fn start(port: u16, mlflow_port: u16, provider: &str, ldap_port: u16) -> (Server
             .env("MLGATE_BIN", env!("CARGO_BIN_EXE_mlgate"))
             .env("DEMO_PORT", port.to_string())
             .env("DEMO_MLFLOW_PORT", mlflow_port.to_string())
-            .env("DEMO_LDAP_PORT", ldap_port.to_string())
+            .env("DEMO_LDAP_PORT", directory_port.to_string())
+            .env("DEMO_KEYCLOAK_PORT", directory_port.to_string())
             .env("PROVIDER", provider)
             .stdout(Stdio::from(log.try_clone().unwrap()))
             .stderr(Stdio::from(log)),
@@ -36,8 +40,11 @@ fn start(port: u16, mlflow_port: u16, provider: &str, ldap_port: u16) -> (Server
     (demo, found.unwrap())
 }
 
-/// The status of MLflow's page for an account, signed in by the form.
+/// The status of MLflow's page for an account, signed in wherever the provider has its form.
 fn page(authority: &str, provider: &str, user: &str, password: &str) -> (u16, String) {
+    if provider == "keycloak" {
+        return page_by_walking(authority, user, password);
+    }
     let origin = format!("http://{authority}");
     let path = format!("/auth/login/{provider}");
     let form = Request::get(&path).navigation().send(authority);
@@ -79,6 +86,18 @@ fn page(authority: &str, provider: &str, user: &str, password: &str) -> (u16, St
     (page.status, session)
 }
 
+fn page_by_walking(authority: &str, user: &str, password: &str) -> (u16, String) {
+    let mut walker = Walker::default();
+    let form = walker.go(&format!("http://{authority}/auth/login/keycloak")).text();
+    let action = form.split("action=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let action = action.unwrap_or_else(|| panic!("{form}")).replace("&amp;", "&");
+    let page = walker.submit(&action, &[("username", user), ("password", password)]);
+    let session = walker
+        .cookie(authority, "mlgate")
+        .unwrap_or_else(|| panic!("{}", page.text()));
+    (page.status, session)
+}
+
 /// Each account may what its role says.
 fn check_accounts(authority: &str, provider: &str, facts: &Value) {
     let mut roles = Vec::new();
@@ -105,10 +124,13 @@ fn check_accounts(authority: &str, provider: &str, facts: &Value) {
     assert_eq!(roles, ["admin", "editor", "none", "viewer"]);
 }
 
+/// There is one folder for demos.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 #[test]
 fn the_demo_keeps_its_word_and_its_second_start_is_quick() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (port, mlflow_port) = (free_port(), free_port());
-    std::fs::create_dir_all(root().join("target")).unwrap();
     let (mut demo, facts) = start(port, mlflow_port, "local", 0);
     let authority = format!("localhost:{port}");
     check_accounts(&authority, "local", &facts);
@@ -143,4 +165,23 @@ fn the_demo_keeps_its_word_and_its_second_start_is_quick() {
     until("the directory went too", Duration::from_secs(40), || {
         are_free() && std::net::TcpStream::connect(("127.0.0.1", ldap_port)).is_err()
     });
+}
+
+#[test]
+fn the_demo_with_keycloak_keeps_its_word_and_leaves_nothing_behind() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports @ [port, mlflow_port, keycloak_port] = [(); 3].map(|()| free_port());
+    let (mut demo, facts) = start(port, mlflow_port, "keycloak", keycloak_port);
+    check_accounts(&format!("localhost:{port}"), "keycloak", &facts);
+    demo.signal("KILL");
+    demo.wait(Duration::from_secs(5));
+    until(
+        "all three servers went with the script",
+        Duration::from_secs(60),
+        || {
+            ports
+                .iter()
+                .all(|port| std::net::TcpStream::connect(("127.0.0.1", *port)).is_err())
+        },
+    );
 }

@@ -6,20 +6,25 @@ use crate::ldap::{EXPERIMENT, readers};
 use crate::support::ad::Domain;
 use crate::support::browser::travel;
 use crate::support::gateway::{PASSWORD, Setup};
+use crate::support::keycloak::Keycloak;
 use crate::support::ldap::Slapd;
 use crate::support::mlflow::{Mlflow, NEWEST};
 
 #[test]
 fn one_browser_signs_in_everywhere_and_has_what_its_groups_give() {
-    let slapd = Slapd::start();
+    let (slapd, keycloak) = (Slapd::start(), Keycloak::shared());
     let mut setup = Setup::new(&Mlflow::shared(NEWEST).url());
+    let callback = format!("http://{}/auth/callback/keycloak", setup.authority());
+    keycloak.oidc_client("every-provider", &callback, &json!({}));
     setup.sections += &[
         slapd.provider("openldap", "label = \"OpenLDAP\"\nnested_groups = \"recursive\""),
         Domain::shared().provider(
             "ad",
             "label = \"Active Directory\"\nnested_groups = \"active-directory\"",
         ),
+        keycloak.provider("keycloak", "every-provider", ""),
         readers("openldap:ml-engineers"),
+        readers("keycloak:mlflow-engineers"),
         readers("ad:ml-engineers"),
     ]
     .concat();
@@ -34,6 +39,8 @@ fn one_browser_signs_in_everywhere_and_has_what_its_groups_give() {
         ("Local", ("vera", PASSWORD), ("nina", PASSWORD)),
         ("OpenLDAP", ("alice", "alice-pw"), ("carol", "carol-pw")),
         ("Active Directory", ("alice", "alice-pw"), ("carol", "carol-pw")),
+        // alice has the role through the group above hers.
+        ("Keycloak", ("alice", "alice-pw"), ("carol", "carol-pw")),
     ] {
         let seen = visit(label, member.0, member.1);
         assert_eq!(seen["status"], 200, "{label}: {seen}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mlgate::config::OidcProvider;
 use mlgate::domain::{ManualClock, Secret, SystemRandom, Timestamp};
 use mlgate::outbound::provider::Bounds;
-use mlgate::providers::{Oidc, ProviderError, RedirectProvider, Vouched};
+use mlgate::providers::{Oidc, OidcParts, Places, ProviderError, RedirectProvider, Vouched};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -14,20 +14,27 @@ use crate::support::lying_provider::{CLIENT_ID, CLIENT_SECRET, Fault, LyingProvi
 
 const CALLBACK: &str = "https://gate.test/auth/callback/idp";
 /// By the gateway's clock; the honest ID token is issued now and good for 300 s.
-const NOW: i64 = 1000;
+pub const NOW: i64 = 1000;
+pub const RECHECK: Duration = Duration::from_secs(300);
 
-struct Scene {
-    idp: LyingProvider,
-    oidc: Oidc,
-    clock: Arc<ManualClock>,
+/// A provider of the gateway's, by a clock that stands still, and the identity provider that it asks.
+pub struct Scene {
+    pub idp: LyingProvider,
+    pub oidc: Oidc,
+    pub clock: Arc<ManualClock>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::with(|_| {})
     }
 
-    fn with(change: impl FnOnce(&mut OidcProvider)) -> Self {
+    pub fn with(change: impl FnOnce(&mut OidcProvider)) -> Self {
+        Self::at(Places::default(), change)
+    }
+
+    /// Likewise, with the APIs that tell groups at these places.
+    pub fn at(places: Places, change: impl FnOnce(&mut OidcProvider)) -> Self {
         let idp = LyingProvider::start();
         let mut config = OidcProvider {
             issuer: idp.issuer.clone(),
@@ -38,6 +45,7 @@ impl Scene {
             user_claim: "email".to_owned(),
             groups_claim: vec!["/groups".to_owned()],
             hosted_domains: Vec::new(),
+            google_groups: None,
         };
         change(&mut config);
         let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(NOW)));
@@ -45,7 +53,14 @@ impl Scene {
             total: Duration::from_millis(700),
             ..Bounds::default()
         };
-        let oidc = Oidc::bounded("idp", config, clock.clone(), Arc::new(SystemRandom::new()), bounds).unwrap();
+        let parts = OidcParts {
+            recheck: RECHECK,
+            clock: clock.clone(),
+            random: Arc::new(SystemRandom::new()),
+            bounds,
+            places,
+        };
+        let oidc = Oidc::new("idp", config, parts).unwrap();
         Self { idp, oidc, clock }
     }
 
@@ -80,7 +95,7 @@ impl Scene {
         answer
     }
 
-    async fn sign_in(&self) -> Result<Vouched, ProviderError> {
+    pub async fn sign_in(&self) -> Result<Vouched, ProviderError> {
         self.sign_in_with(|_| {}).await
     }
 
@@ -116,6 +131,33 @@ async fn an_honest_answer_is_believed() {
     assert_eq!(asked["redirect_uri"], CALLBACK);
     assert!(asked["code_verifier"].len() >= 43);
     assert_eq!(scene.idp.asked("/userinfo"), 0);
+}
+
+#[tokio::test]
+async fn hints_for_the_providers_account_chooser_are_passed_on() {
+    let departs = async |domains: &[&str], name: Option<&str>| {
+        let scene =
+            Scene::with(|config| config.hosted_domains = domains.iter().map(|domain| (*domain).to_owned()).collect());
+        let departure = match name {
+            Some(name) => scene.oidc.begin_as(CALLBACK, name).await.unwrap(),
+            None => scene.oidc.begin(CALLBACK).await.unwrap(),
+        };
+        let url = Url::parse(&departure.url).unwrap();
+        let sent = |name: &str| {
+            url.query_pairs()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.into_owned())
+        };
+        (sent("domain_hint"), sent("login_hint"))
+    };
+    assert_eq!(departs(&[], None).await, (None, None));
+    assert_eq!(
+        departs(&["example.com"], None).await,
+        (Some("example.com".to_owned()), None)
+    );
+    assert_eq!(departs(&["example.com", "example.org"], None).await, (None, None));
+    let name = "a&b=c@example.com";
+    assert_eq!(departs(&[], Some(name)).await, (None, Some(name.to_owned())));
 }
 
 #[tokio::test]

@@ -12,10 +12,13 @@ use crate::support::redis::Redis;
 
 const LIST: &str = "/api/2.0/mlflow/experiments/get?experiment_id=0";
 
-/// A gateway on this Redis, with the same key as every other one.
 fn gateway(mlflow: &Mlflow, redis: &Redis) -> Gateway {
+    on_redis(Setup::new(&mlflow.url()), redis).start()
+}
+
+/// On this Redis, with the same key as every other one.
+pub fn on_redis(mut setup: Setup, redis: &Redis) -> Setup {
     use std::os::unix::fs::PermissionsExt;
-    let mut setup = Setup::new(&mlflow.url());
     let StoreKind::Redis { url, .. } = redis.kind() else {
         panic!("it is Redis")
     };
@@ -30,7 +33,7 @@ fn gateway(mlflow: &Mlflow, redis: &Redis) -> Gateway {
         "store = \"redis\"\nredis_url = \"{}\"\nsecret_files = [\"key\"]",
         url.expose()
     );
-    setup.start()
+    setup
 }
 
 fn ask(gateway: &Gateway, cookie: &str) -> Response {

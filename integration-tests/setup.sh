@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real parts that the tests and the demo run against, below target/parts. Quick when all is there.
-# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx browser mlflow-3.18 mlflow-2.22 node keycloak slapd samba cargo-deny
+# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx browser mlflow-3.18 mlflow-2.22 node keycloak simplesaml slapd samba cargo-deny
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts="$PWD/target/parts"
@@ -44,6 +44,7 @@ part_slapd() { debian slapd ldap-utils; }
 part_samba() {
   debian samba samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules python3-samba ldb-tools
 }
+part_simplesaml() { debian simplesamlphp php-cli php-xml php-mbstring php-curl openssl; }
 part_browser() { debian chromium-headless-shell fonts-dejavu-core; part_node; }
 
 part_mlflow-3.18() {
@@ -74,6 +75,14 @@ part_node() {
 }
 
 part_keycloak() {
+  fetch_keycloak
+  [ -e "$parts/keycloak/.built" ] && return
+  say "building Keycloak for its own database"
+  "$parts/keycloak/bin/kc.sh" build --db=dev-file >"$parts/keycloak.log" 2>&1 || { tail -n 20 "$parts/keycloak.log" >&2; die "Keycloak cannot be built"; }
+  touch "$parts/keycloak/.built"
+}
+
+fetch_keycloak() {
   [ -e "$parts/keycloak/.done" ] && return
   command -v mvn >/dev/null || debian maven
   say "installing Keycloak"

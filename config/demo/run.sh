@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # A real MLflow with samples, and mlgate in front of it. Ctrl-C stops all of it.
-# PROVIDER chooses how people sign in: local (a users file) or ldap (a slapd of the demo's own). DEMO_PORT, DEMO_MLFLOW_PORT and
-# DEMO_LDAP_PORT move the ports; MLGATE_BIN takes a binary that is built already.
+# PROVIDER chooses how people sign in: local (a users file), ldap or keycloak (a slapd or a Keycloak of the demo's own). DEMO_PORT,
+# DEMO_MLFLOW_PORT, DEMO_LDAP_PORT and DEMO_KEYCLOAK_PORT move the ports; MLGATE_BIN takes a binary that is built already.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-port=${DEMO_PORT:-8080} mlflow_port=${DEMO_MLFLOW_PORT:-5000} ldap_port=${DEMO_LDAP_PORT:-3890} provider=${PROVIDER:-local}
+port=${DEMO_PORT:-8080} mlflow_port=${DEMO_MLFLOW_PORT:-5000} ldap_port=${DEMO_LDAP_PORT:-3890}
+keycloak_port=${DEMO_KEYCLOAK_PORT:-8180} provider=${PROVIDER:-local}
 demo="$PWD/target/demo" parts="$PWD/target/parts"
 mkdir -p "$demo"
 rm -f "$demo/demo.json"
@@ -13,11 +14,12 @@ taken_ports=("$port" "$mlflow_port") parts_needed=(mlflow-3.18)
 case $provider in
   local) ;;
   ldap) taken_ports+=("$ldap_port") parts_needed+=(slapd) ;;
-  *) echo "demo: PROVIDER is local or ldap, not '$provider'" >&2; exit 2 ;;
+  keycloak) taken_ports+=("$keycloak_port") parts_needed+=(keycloak) ;;
+  *) echo "demo: PROVIDER is local, ldap or keycloak, not '$provider'" >&2; exit 2 ;;
 esac
 for taken in "${taken_ports[@]}"; do
   if (exec 3<>"/dev/tcp/127.0.0.1/$taken") 2>/dev/null; then
-    echo "demo: port $taken is in use; choose others with DEMO_PORT, DEMO_MLFLOW_PORT and DEMO_LDAP_PORT" >&2
+    echo "demo: port $taken is in use; choose others with DEMO_PORT, DEMO_MLFLOW_PORT, DEMO_LDAP_PORT and DEMO_KEYCLOAK_PORT" >&2
     exit 1
   fi
 done
@@ -77,7 +79,13 @@ if [ "$provider" = ldap ]; then
   . config/demo/ldap.sh
   make_directory "$demo/ldap"
 fi
-sed -e "s|@PORT@|$port|g" -e "s|@MLFLOW_PORT@|$mlflow_port|g" -e "s|@LDAP_PORT@|$ldap_port|g" -e "s|@PROVIDER@|$provider|g" \
+if [ "$provider" = keycloak ]; then
+  # shellcheck source=keycloak.sh
+  . config/demo/keycloak.sh
+  make_keycloak "$demo/keycloak" "$keycloak_port" "$parts/keycloak" "$port"
+fi
+sed -e "s|@PORT@|$port|g" -e "s|@MLFLOW_PORT@|$mlflow_port|g" -e "s|@LDAP_PORT@|$ldap_port|g" -e "s|@KEYCLOAK_PORT@|$keycloak_port|g" \
+  -e "s|@PROVIDER@|$provider|g" \
   config/demo/mlgate.toml "config/demo/provider-$provider.toml" >"$demo/mlgate.toml"
 
 # Its own processes in groups of their own, so that one signal ends each with all that it started. They go with this script
@@ -85,6 +93,7 @@ sed -e "s|@PORT@|$port|g" -e "s|@MLFLOW_PORT@|$mlflow_port|g" -e "s|@LDAP_PORT@|
 set -m
 ours=(setpriv --pdeathsig TERM --)
 [ "$provider" != ldap ] || start_directory "$ldap_port"
+[ "$provider" != keycloak ] || start_keycloak "$demo/keycloak" "$keycloak_port"
 if [ ! -e "$demo/seeded" ]; then rm -rf "$demo/mlflow"; fi
 mkdir -p "$demo/mlflow"
 store="sqlite:///$demo/mlflow/mlflow.db"

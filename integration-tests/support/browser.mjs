@@ -127,6 +127,25 @@ const journeys = {
     return { status: answer.status(), page: await page.innerText("body"), complaints: page.complaints };
   },
 
+  /** Signs in by a provider, signs out at the provider itself, and asks MLflow for something before and after. */
+  async sign_out_elsewhere() {
+    const { label, path, sign_out } = JSON.parse(input);
+    const page = await open();
+    await page.goto(`${url}/`);
+    await page.getByText(label, { exact: true }).click();
+    await signIn(page);
+    const home = new URL(url).origin;
+    await page.waitForURL((at) => at.origin === home && !at.pathname.startsWith("/auth/"));
+    const status = async () => (await page.context().request.get(`${url}${path}`)).status();
+    const before = await status();
+    const framed = page.waitForResponse((answer) => answer.url().includes("frontchannel-logout"));
+    await page.goto(sign_out);
+    await page.click("[type=submit]");
+    const frame = await framed;
+    const after = await status();
+    return { before, after, frame: { status: frame.status(), query: new URL(frame.url()).search }, complaints: page.complaints };
+  },
+
   async without_scripts() {
     const page = await open({ javaScriptEnabled: false });
     await page.goto(`${url}/?a=b#/experiments/7`);

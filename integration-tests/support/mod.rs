@@ -7,13 +7,16 @@ pub mod browser;
 pub mod ca;
 pub mod echo;
 pub mod gateway;
+pub mod google;
 pub mod http;
+pub mod keycloak;
 pub mod ldap;
 pub mod lying_provider;
 pub mod mlflow;
 pub mod oidc;
 pub mod process;
 pub mod redis;
+pub mod simplesaml;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};

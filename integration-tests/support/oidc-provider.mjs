@@ -31,6 +31,8 @@ const provider = new Provider(issuer, {
       grant_types: ["authorization_code", "refresh_token"],
       redirect_uris: [redirect],
       post_logout_redirect_uris: [new URL("/auth/signed-out", redirect).href],
+      backchannel_logout_uri: new URL("/auth/oidc/corp/backchannel-logout", redirect).href,
+      backchannel_logout_session_required: true,
     },
   ],
   jwks: { keys: [{ ...key, use: "sig", alg: "RS256", kid: "one" }] },
@@ -42,7 +44,9 @@ const provider = new Provider(issuer, {
   pkce: { required: () => true },
   rotateRefreshToken: true,
   issueRefreshToken: async (ctx, client, code) => code.scopes.has("offline_access"),
-  features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true } },
+  features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true }, backchannelLogout: { enabled: true } },
+  // Its own way out refuses loopback, where the gateway of a test is.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   findAccount: (ctx, id) =>
     people[id]?.gone === undefined && people[id] ? { accountId: id, claims: () => ({ sub: id, ...people[id] }) } : undefined,
   loadExistingGrant: async (ctx) => {

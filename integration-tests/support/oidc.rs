@@ -1,10 +1,8 @@
-//! Real OpenID providers, and a browser without a screen that goes through their forms.
+//! A real OpenID provider, and a browser without a screen that goes through its forms.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-
-use tempfile::TempDir;
 
 use super::http::{Request, Response};
 use super::process::{Server, until};
@@ -60,98 +58,6 @@ impl OidcProvider {
     }
 }
 
-/// A Keycloak of one's own, with a realm `test` that knows alice (password `alice-pw`, group `ml-admins`).
-pub struct Keycloak {
-    pub authority: String,
-    _server: Server,
-    _folder: TempDir,
-}
-
-impl Keycloak {
-    pub fn start(redirect: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let home = folder.path().join("keycloak");
-        let copied = Command::new("cp")
-            .arg("-r")
-            .arg(parts().join("keycloak"))
-            .arg(&home)
-            .status()
-            .unwrap();
-        assert!(
-            copied.success(),
-            "Keycloak is not installed; run integration-tests/setup.sh keycloak"
-        );
-        std::fs::create_dir_all(home.join("data/import")).unwrap();
-        std::fs::write(home.join("data/import/test-realm.json"), realm(redirect).to_string()).unwrap();
-        let port = free_port();
-        let authority = format!("127.0.0.1:{port}");
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let mut server = Server::start(
-            Command::new(home.join("bin/kc.sh"))
-                .args([
-                    "start-dev",
-                    "--import-realm",
-                    "--http-host",
-                    "127.0.0.1",
-                    "--http-port",
-                    &port.to_string(),
-                ])
-                .args([
-                    "--hostname",
-                    &format!("http://{authority}"),
-                    "--http-management-port",
-                    &free_port().to_string(),
-                ])
-                .env("JAVA_OPTS_KC_HEAP", "-Xms64m -Xmx512m")
-                .stdout(Stdio::from(log.try_clone().unwrap()))
-                .stderr(Stdio::from(log)),
-        );
-        let log = folder.path().join("log");
-        until("Keycloak answers", Duration::from_secs(300), || {
-            assert!(
-                server.is_running(),
-                "Keycloak ended: {}",
-                std::fs::read_to_string(&log).unwrap_or_default()
-            );
-            std::net::TcpStream::connect(&authority).is_ok()
-                && Request::get("/realms/test/.well-known/openid-configuration")
-                    .send(&authority)
-                    .status
-                    == 200
-        });
-        Self {
-            authority,
-            _server: server,
-            _folder: folder,
-        }
-    }
-
-    pub fn issuer(&self) -> String {
-        format!("http://{}/realms/test", self.authority)
-    }
-}
-
-fn realm(redirect: &str) -> serde_json::Value {
-    serde_json::json!({
-        "realm": "test", "enabled": true, "sslRequired": "none",
-        "groups": [{"name": "ml-admins"}],
-        "users": [{
-            "username": "alice", "enabled": true, "email": "alice@example.test", "emailVerified": true,
-            "firstName": "Alice", "lastName": "Test", "groups": ["/ml-admins"],
-            "credentials": [{"type": "password", "value": "alice-pw", "temporary": false}],
-        }],
-        "clients": [{
-            "clientId": "gateway", "enabled": true, "secret": "gateway-secret-0123456789abcdef",
-            "redirectUris": [redirect], "standardFlowEnabled": true, "publicClient": false,
-            "attributes": {"pkce.code.challenge.method": "S256"},
-            "protocolMappers": [{
-                "name": "groups", "protocol": "openid-connect", "protocolMapper": "oidc-group-membership-mapper",
-                "config": {"claim.name": "groups", "full.path": "false", "id.token.claim": "true", "userinfo.token.claim": "true"},
-            }],
-        }],
-    })
-}
-
 /// Follows redirects over several hosts and keeps each one's cookies.
 #[derive(Default)]
 pub struct Walker {
@@ -187,12 +93,10 @@ impl Walker {
     }
 
     fn resolve(&self, location: &str) -> (String, String) {
-        if location.is_empty() {
-            self.at.clone()
-        } else if location.starts_with('/') {
-            (self.at.0.clone(), location.to_owned())
-        } else {
-            split(location)
+        let here = url::Url::parse(&format!("http://{}{}", self.at.0, self.at.1));
+        match here {
+            Ok(here) => split(here.join(location).unwrap().as_str()),
+            Err(_) => split(location),
         }
     }
 

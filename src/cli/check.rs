@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use http::Method;
@@ -11,7 +12,8 @@ use serde_json::json;
 use crate::config::{self, Config, Problem, ProviderKind, StoreKind};
 use crate::domain::{SystemClock, SystemRandom};
 use crate::outbound::UpstreamClient;
-use crate::providers::{Ldap, Oidc, RedirectProvider};
+use crate::outbound::provider::Bounds;
+use crate::providers::{Ldap, Oidc, OidcParts, Places, RedirectProvider};
 use crate::store::{RedisStore, Store};
 
 use super::Exit;
@@ -75,10 +77,7 @@ fn connect(config: &Config) -> io::Result<Vec<Problem>> {
         for (index, provider) in config.providers.iter().enumerate() {
             let wrong = match &provider.kind {
                 ProviderKind::Local(_) => Vec::new(),
-                ProviderKind::Oidc(oidc) => {
-                    let answer = ask_issuer(&provider.id, oidc).await;
-                    answer.err().map(|text| ("issuer", text)).into_iter().collect()
-                }
+                ProviderKind::Oidc(oidc) => ask_issuer(&provider.id, oidc).await.err().into_iter().collect(),
                 ProviderKind::Ldap(ldap) => ask_directory(&provider.id, ldap).await,
             };
             for (key, text) in wrong {
@@ -112,14 +111,21 @@ async fn ask_mlflow(upstream: &config::Upstream) -> Result<(), String> {
 }
 
 /// The first step of a sign-in needs the issuer's discovery document and keys, and sends nobody anywhere.
-async fn ask_issuer(id: &str, oidc: &config::OidcProvider) -> Result<(), String> {
-    let random = Arc::new(SystemRandom::new());
-    let provider = Oidc::new(id, oidc.clone(), Arc::new(SystemClock), random)?;
+async fn ask_issuer(id: &str, oidc: &config::OidcProvider) -> Result<(), (&'static str, String)> {
+    let parts = OidcParts {
+        recheck: Duration::ZERO,
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom::new()),
+        bounds: Bounds::default(),
+        places: Places::default(),
+    };
+    let provider = Oidc::new(id, oidc.clone(), parts).map_err(|text| ("ca_file", text))?;
     provider
         .begin("http://localhost/")
         .await
-        .map(drop)
-        .map_err(|error| error.to_string())
+        .map_err(|error| ("issuer", error.to_string()))?;
+    let groups = provider.probe_groups().await;
+    groups.map_err(|error| ("google_credentials_file", error.to_string()))
 }
 
 /// Each key that does not hold, with what the directory has to say to it.

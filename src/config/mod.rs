@@ -11,6 +11,7 @@ use crate::domain::{Random, SystemRandom};
 mod audit;
 mod check;
 mod files;
+mod google;
 mod ldap;
 mod limits;
 mod listen;
@@ -30,6 +31,7 @@ mod value;
 
 pub use audit::{Audit, OnAuditFailure};
 pub use check::Check;
+pub use google::{GOOGLE, GoogleApi, GoogleGroups, ServiceAccount};
 pub use ldap::{LdapProvider, LdapSchema, LdapUrl, NestedGroups};
 pub use limits::{Limits, Rate};
 pub use listen::{Listen, ListenTls};

@@ -7,11 +7,12 @@ use url::Url;
 
 use crate::domain::Secret;
 
+use super::google::GoogleGroups;
 use super::ldap::LdapProvider;
 use super::node::Node;
 use super::reader::Section;
 use super::users::{self, LocalUser};
-use super::{files, ldap, value};
+use super::{files, google, ldap, value};
 
 #[derive(Clone, Debug)]
 pub struct Provider {
@@ -48,6 +49,7 @@ pub struct OidcProvider {
     pub groups_claim: Vec<String>,
     /// Lower case.
     pub hosted_domains: Vec<String>,
+    pub google_groups: Option<GoogleGroups>,
 }
 
 /// Ids that stand for something else in roles and in the trail.
@@ -114,7 +116,7 @@ fn read(section: Section<'_>, ids: &mut BTreeSet<String>) -> Option<Provider> {
     section.finish();
     let (id, kind) = (id?, kind?);
     let label = label.unwrap_or_else(|| match &kind {
-        ProviderKind::Oidc(oidc) if oidc.issuer == "https://accounts.google.com" => "Google".into(),
+        ProviderKind::Oidc(oidc) if oidc.issuer == google::GOOGLE => "Google".into(),
         _ => id.clone(),
     });
     Some(Provider { id, label, kind })
@@ -143,17 +145,15 @@ fn read_oidc(section: &Section<'_>) -> Option<OidcProvider> {
     let user_claim = section
         .value("user_claim", value::text)
         .unwrap_or_else(|| "email".into());
+    let hosted_domains = section.list("hosted_domains", value::host).unwrap_or_default();
+    let google_groups = google::read(section, issuer.as_deref(), &scopes);
+    // Google puts no groups into its tokens; where its API tells them, none are looked for there.
     let groups_claim = section
         .list("groups_claim", pointer)
-        .unwrap_or_else(|| vec!["/groups".into()]);
-    let hosted_domains = section.list("hosted_domains", value::host).unwrap_or_default();
-    let later = [("off", false), ("cloud-identity", true), ("directory", true)];
-    if section.choice("google_groups", &later) == Some(true) {
-        section.problem(
-            "google_groups",
-            "cannot be switched on yet: groups from Google's API come with a later version; leave it \"off\"",
-        );
-    }
+        .unwrap_or_else(|| match &google_groups {
+            Some(_) => Vec::new(),
+            None => vec!["/groups".into()],
+        });
     Some(OidcProvider {
         issuer: issuer?,
         ca_file,
@@ -163,6 +163,7 @@ fn read_oidc(section: &Section<'_>) -> Option<OidcProvider> {
         user_claim,
         groups_claim,
         hosted_domains,
+        google_groups,
     })
 }
 

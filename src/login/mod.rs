@@ -3,6 +3,7 @@
 mod account;
 mod attempt;
 mod diary;
+mod ended;
 mod return_to;
 
 use std::net::IpAddr;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::{Actor, Audit, Outcome};
-use crate::config::Config;
+use crate::config::{Config, Rate};
 use crate::domain::{Clock, Random, Reason, ReasonCode, Secret};
 use crate::providers::{PasswordProvider, ProviderError, RedirectProvider, Vouched};
 use crate::sessions::{Session, SessionError, Sessions};
@@ -20,6 +21,7 @@ use crate::tokens::Tokens;
 
 use attempt::{Attempt, Attempts};
 use diary::{Diary, actor_of};
+use ended::Heard;
 
 pub use account::Account;
 pub use attempt::Browser;
@@ -29,11 +31,14 @@ pub use return_to::{ReturnPaths, ReturnTo};
 /// Longer names and passwords are nobody's; argon2 never sees them. Bytes.
 const LONGEST_NAME: usize = 256;
 const LONGEST_PASSWORD: usize = 1024;
+const SIGNED_OUT: &str = "Signed out.";
 
 /// One way in, as the configuration names it.
 pub struct Provider {
     pub id: String,
     pub label: String,
+    /// The domains whose people belong here, where the operator named them; lower case.
+    pub domains: Vec<String>,
     pub way: Way,
 }
 
@@ -123,7 +128,9 @@ pub struct Login {
     providers: Vec<Provider>,
     sessions: Arc<Sessions>,
     attempts: Attempts,
+    heard: Heard,
     throttle: Throttle,
+    beginnings: Throttle,
     account: Account,
     diary: Diary,
     metrics: Arc<Metrics>,
@@ -147,6 +154,12 @@ impl Login {
             providers: parts.providers,
             sessions: parts.sessions,
             throttle: Throttle::new(parts.store.clone(), "sign-in", config.limits.login_attempts),
+            beginnings: Throttle::new(
+                parts.store.clone(),
+                "beginning",
+                beginnings(config.limits.login_attempts),
+            ),
+            heard: Heard::new(parts.store.clone()),
             attempts: Attempts::new(parts.store, parts.sealer),
             returns: ReturnPaths::new(config),
             site: config.public_url.as_str().trim_end_matches('/').to_owned(),
@@ -160,6 +173,16 @@ impl Login {
 
     pub fn provider(&self, id: &str) -> Option<&Provider> {
         self.providers.iter().find(|provider| provider.id == id)
+    }
+
+    /// The one provider for a person's address or domain.
+    pub fn meant_by(&self, hint: &str) -> Option<&Provider> {
+        let domain = hint.rsplit('@').next()?.to_ascii_lowercase();
+        let mut fitting = self
+            .providers
+            .iter()
+            .filter(|provider| provider.domains.contains(&domain));
+        fitting.next().filter(|_| fitting.next().is_none())
     }
 
     /// A person's own sessions and tokens.
@@ -176,14 +199,31 @@ impl Login {
         Browser::new(&*self.diary.random)
     }
 
+    /// `name` is who the person says to be, where they said so before.
+    ///
     /// # Errors
-    /// When there is no such provider, or it or the store cannot be reached.
-    pub async fn begin(&self, provider: &str, return_to: ReturnTo, visitor: Visitor<'_>) -> Result<Begun, NotSignedIn> {
+    /// When there is no such provider, it or the store cannot be reached, or this address has begun too often and not come back.
+    pub async fn begin(
+        &self,
+        provider: &str,
+        name: Option<&str>,
+        return_to: ReturnTo,
+        visitor: Visitor<'_>,
+    ) -> Result<Begun, NotSignedIn> {
         let provider = self.provider(provider).ok_or(NotSignedIn::UnknownProvider)?;
         let Way::Redirect(way) = &provider.way else {
             return Ok(Begun::Form);
         };
-        let departure = match way.begin(&self.callback(&provider.id)).await {
+        // What is begun is kept, for whoever asks: nobody may fill the store.
+        if let Err(throttled) = self.beginnings.admit_address(visitor.address).await {
+            return Err(self.slow_down(&provider.id, None, throttled, visitor).await);
+        }
+        let callback = self.callback(&provider.id);
+        let begun = match name {
+            Some(name) => way.begin_as(&callback, name).await,
+            None => way.begin(&callback).await,
+        };
+        let departure = match begun {
             Ok(departure) => departure,
             Err(error) => return Err(self.refuse(&provider.id, None, error, visitor).await),
         };
@@ -225,7 +265,10 @@ impl Login {
             return Err(self.refuse(&provider.id, None, error, visitor).await);
         };
         match way.complete(&self.callback(&provider.id), &attempt.memory, query).await {
-            Ok(vouched) => self.open(vouched, attempt.return_to, visitor).await,
+            Ok(vouched) => {
+                self.beginnings.address_succeeded(visitor.address).await;
+                self.open(vouched, attempt.return_to, visitor).await
+            }
             Err(error) => Err(self.refuse(&provider.id, None, error, visitor).await),
         }
     }
@@ -253,7 +296,7 @@ impl Login {
         }
         let canonical = way.canonical(user);
         if let Err(throttled) = self.throttle.admit(visitor.address, &provider.id, &canonical).await {
-            return Err(self.slow_down(&provider.id, canonical, throttled, visitor).await);
+            return Err(self.slow_down(&provider.id, Some(canonical), throttled, visitor).await);
         }
         let vouched = match password.is_empty() {
             true => Err(ProviderError::BadPassword),
@@ -271,12 +314,17 @@ impl Login {
     /// Where every flow ends. The session that the browser may have had ends here: its id was known before, to whomever.
     async fn open(&self, vouched: Vouched, return_to: ReturnTo, visitor: Visitor<'_>) -> Result<SignedIn, NotSignedIn> {
         if let Some(before) = visitor.session {
-            self.end(before, visitor).await?;
+            self.end(before, SIGNED_OUT, visitor).await?;
         }
-        let (cookie, session) = self
-            .sessions
-            .open(vouched.identity, visitor.address, vouched.state)
-            .await?;
+        let Vouched { identity, state, names } = vouched;
+        let (cookie, session) = match self.provider(&identity.provider).map(|provider| &provider.way) {
+            Some(Way::Redirect(_)) => {
+                self.sessions
+                    .open_for_provider(identity, visitor.address, state, &names)
+                    .await?
+            }
+            Some(Way::Password(_)) | None => self.sessions.open(identity, visitor.address, state).await?,
+        };
         let reason = Reason::new(ReasonCode::Granted, "Signed in.");
         let actor = actor_of(&session, visitor);
         if let Err(away) = self
@@ -302,7 +350,7 @@ impl Login {
     /// When the store or the trail cannot be reached.
     pub async fn logout(&self, visitor: Visitor<'_>) -> Result<Option<String>, NotSignedIn> {
         let Some(cookie) = visitor.session else { return Ok(None) };
-        let Some(session) = self.end(cookie, visitor).await? else {
+        let Some(session) = self.end(cookie, SIGNED_OUT, visitor).await? else {
             return Ok(None);
         };
         let Some(Provider {
@@ -320,21 +368,25 @@ impl Login {
             .await)
     }
 
-    async fn end(&self, cookie: &str, visitor: Visitor<'_>) -> Result<Option<Session>, NotSignedIn> {
+    async fn end(&self, cookie: &str, why: &str, visitor: Visitor<'_>) -> Result<Option<Session>, NotSignedIn> {
         let Some(session) = self.sessions.close(cookie).await? else {
             return Ok(None);
         };
-        let reason = Reason::new(ReasonCode::Requested, "Signed out.");
+        self.note_end(&session, why, visitor).await?;
+        Ok(Some(session))
+    }
+
+    async fn note_end(&self, session: &Session, why: &str, visitor: Visitor<'_>) -> Result<(), TrailAway> {
+        let reason = Reason::new(ReasonCode::Requested, why);
         self.diary
             .note(
                 "session.end",
-                actor_of(&session, visitor),
+                actor_of(session, visitor),
                 Outcome::Allowed,
                 &reason,
                 visitor,
             )
-            .await?;
-        Ok(Some(session))
+            .await
     }
 
     /// Records a failure and says what the person may know of it.
@@ -345,7 +397,7 @@ impl Login {
         error: ProviderError,
         visitor: Visitor<'_>,
     ) -> NotSignedIn {
-        tracing::warn!(provider, %error, "sign-in refused");
+        tracing::warn!(request_id = visitor.request_id, provider, %error, "sign-in refused");
         let (code, outcome, told) = match &error {
             ProviderError::BadPassword => (ReasonCode::BadPassword, Outcome::Refused, NotSignedIn::BadPassword),
             ProviderError::AccountRefused(text) => {
@@ -378,14 +430,20 @@ impl Login {
             .map_or_else(NotSignedIn::from, |()| told)
     }
 
-    async fn slow_down(&self, provider: &str, user: String, throttled: Throttled, visitor: Visitor<'_>) -> NotSignedIn {
+    async fn slow_down(
+        &self,
+        provider: &str,
+        user: Option<String>,
+        throttled: Throttled,
+        visitor: Visitor<'_>,
+    ) -> NotSignedIn {
         let wait = match throttled {
             Throttled::Wait(wait) => wait,
             Throttled::StoreAway(error) => return error.into(),
         };
         let reason = Reason::new(ReasonCode::RateLimited, "Too many sign-in attempts.");
         let noted = self
-            .note_refusal(provider, Some(user), Outcome::Refused, &reason, visitor)
+            .note_refusal(provider, user, Outcome::Refused, &reason, visitor)
             .await;
         noted.map_or_else(NotSignedIn::from, |()| NotSignedIn::TooManyAttempts(wait))
     }
@@ -410,5 +468,14 @@ impl Login {
 
     fn callback(&self, provider: &str) -> String {
         format!("{}/auth/callback/{provider}", self.site)
+    }
+}
+
+/// How often one address may begin a sign-in elsewhere without coming back from it. More often than it may guess, for each page
+/// that a browser opens begins one, and an office may have one address.
+fn beginnings(guesses: Rate) -> Rate {
+    Rate {
+        count: guesses.count.saturating_mul(30),
+        per: guesses.per,
     }
 }

@@ -161,10 +161,7 @@ impl PasswordProvider for Local {
         if user.disabled {
             return Err(ProviderError::AccountRefused("the account is disabled".to_owned()));
         }
-        Ok(Vouched {
-            identity: self.identity(user, self.clock.now()),
-            state: None,
-        })
+        Ok(Vouched::new(self.identity(user, self.clock.now()), None))
     }
 
     fn canonical(&self, user: &str) -> String {
@@ -184,10 +181,7 @@ impl PasswordProvider for Local {
                 "there is no such user any more".to_owned(),
             )),
             Some(user) if user.disabled => Err(ProviderError::AccountRefused("the account is disabled".to_owned())),
-            Some(user) => Ok(Vouched {
-                identity: self.identity(user, identity.authenticated_at),
-                state: None,
-            }),
+            Some(user) => Ok(Vouched::new(self.identity(user, identity.authenticated_at), None)),
         }
     }
 }

@@ -11,7 +11,7 @@ mod oidc;
 
 pub use ldap::Ldap;
 pub use local::Local;
-pub use oidc::Oidc;
+pub use oidc::{Oidc, OidcParts, Places};
 
 /// Why a provider did not vouch. The person sees the class; the log and the trail see the cause.
 #[derive(Debug, Error)]
@@ -37,6 +37,28 @@ pub enum ProviderError {
 pub struct Vouched {
     pub identity: Identity,
     pub state: Option<String>,
+    /// What the provider may call the session by when it ends it, besides the subject.
+    pub names: Vec<String>,
+}
+
+impl Vouched {
+    pub fn new(identity: Identity, state: Option<String>) -> Self {
+        Self {
+            identity,
+            state,
+            names: Vec::new(),
+        }
+    }
+}
+
+/// Whose sessions the provider has ended: one that it names, or all of a subject. At least one of the two is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What it called the session by when it vouched.
+    pub session: Option<String>,
+    pub subject: Option<String>,
+    /// No two messages of one provider have the same.
+    pub id: String,
 }
 
 #[async_trait]
@@ -66,6 +88,10 @@ pub struct Departure {
 pub trait RedirectProvider: Send + Sync {
     /// `callback` is our absolute callback URL.
     async fn begin(&self, callback: &str) -> Result<Departure, ProviderError>;
+    /// Likewise for a person who has said who they are, which a provider may pass on and need not believe.
+    async fn begin_as(&self, callback: &str, _name: &str) -> Result<Departure, ProviderError> {
+        self.begin(callback).await
+    }
     /// `query` is the callback's decoded parameters, in order, duplicates included.
     async fn complete(
         &self,
@@ -76,4 +102,14 @@ pub trait RedirectProvider: Send + Sync {
     async fn recheck(&self, identity: &Identity, state: Option<&str>) -> Result<Vouched, ProviderError>;
     /// Where to send the browser so that the provider's own session ends too.
     async fn logout_url(&self, state: Option<&str>, return_to: &str) -> Option<String>;
+    /// What a logout token says, once it is checked. Whether it comes for the first time is for whoever acts on it.
+    async fn ended(&self, _logout_token: &str) -> Result<Ended, ProviderError> {
+        Err(ProviderError::Refused(
+            "this provider sends no logout tokens".to_owned(),
+        ))
+    }
+    /// The issuer, of a provider that may end sessions from a frame in the browser.
+    fn issuer(&self) -> Option<&str> {
+        None
+    }
 }

@@ -25,6 +25,7 @@ use crate::audit::{Actor, Audit, Event, Outcome, Why};
 use crate::config::{self, Config, StoreKind};
 use crate::domain::{Clock, Random, ReasonCode, SystemClock, SystemRandom};
 use crate::pipeline::Gate;
+use crate::providers::Places;
 use crate::store;
 use crate::telemetry::Metrics;
 use crate::web::admin_api::{self, AdminParts};
@@ -71,6 +72,14 @@ impl Server {
     /// # Errors
     /// What could not be opened, and why.
     pub fn build(config: Config) -> Result<Self> {
+        Self::build_with(config, Places::default())
+    }
+
+    /// Likewise, with APIs at other places than their own.
+    ///
+    /// # Errors
+    /// What could not be opened, and why.
+    pub fn build_with(config: Config, places: Places) -> Result<Self> {
         let config = Arc::new(config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
@@ -81,6 +90,7 @@ impl Server {
             metrics: Arc::new(Metrics::new()?),
             clock,
             random,
+            places,
         };
         let certificate = config.listen.tls.as_ref().map(Certificate::load).transpose()?;
         let Assembly { gate, front, admin } = assemble(config.clone(), &lasting, None)?;
@@ -334,8 +344,13 @@ impl Reloads {
                 _ = hangup.recv() => {}
                 () = watch.changed() => {}
             }
+            // Watched from before it is read: what changes meanwhile must not go unnoticed.
+            let next = Watch::new(&self.config.watched);
             self.reload().await;
-            watch = Watch::new(&self.config.watched);
+            watch = match next.is_of(&self.config.watched) {
+                true => next,
+                false => Watch::new(&self.config.watched),
+            };
         }
     }
 

@@ -12,7 +12,7 @@ use crate::domain::{Clock, Identity, Random};
 use crate::login::{self, Login, Way};
 use crate::pipeline::{self, Gate, Means, Rechecks, Upstream, Voucher};
 use crate::policy::Policy;
-use crate::providers::{ProviderError, Vouched};
+use crate::providers::{Places, ProviderError, Vouched};
 use crate::sessions::cookie::Cookies;
 use crate::sessions::{self, Sessions};
 use crate::store::{Sealer, Store};
@@ -32,6 +32,8 @@ pub(super) struct Lasting {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
+    /// Of APIs that tell groups.
+    pub(super) places: Places,
 }
 
 pub(super) struct Assembly {
@@ -48,6 +50,7 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
         metrics,
         clock,
         random,
+        places: _,
     } = lasting.clone();
     let session = &config.session;
     let sessions = Arc::new(Sessions::new(

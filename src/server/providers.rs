@@ -6,7 +6,8 @@ use anyhow::{Result, anyhow};
 
 use crate::config::{Config, ProviderKind};
 use crate::login::{self, Way};
-use crate::providers::{Ldap, Local, Oidc};
+use crate::outbound::provider::Bounds;
+use crate::providers::{Ldap, Local, Oidc, OidcParts};
 
 use super::parts::Lasting;
 
@@ -23,13 +24,25 @@ pub(super) fn all(config: &Config, lasting: &Lasting) -> Result<Vec<login::Provi
                     Way::Password(Arc::new(ldap.map_err(|error| anyhow!("provider {id}: {error}"))?))
                 }
                 ProviderKind::Oidc(oidc) => {
-                    let oidc = Oidc::new(id, (**oidc).clone(), clock, lasting.random.clone());
+                    let parts = OidcParts {
+                        recheck: config.session.recheck,
+                        clock,
+                        random: lasting.random.clone(),
+                        bounds: Bounds::default(),
+                        places: lasting.places.clone(),
+                    };
+                    let oidc = Oidc::new(id, (**oidc).clone(), parts);
                     Way::Redirect(Arc::new(oidc.map_err(|error| anyhow!("provider {id}: {error}"))?))
                 }
+            };
+            let domains = match &provider.kind {
+                ProviderKind::Oidc(oidc) => oidc.hosted_domains.clone(),
+                ProviderKind::Local(_) | ProviderKind::Ldap(_) => Vec::new(),
             };
             Ok(login::Provider {
                 id: provider.id.clone(),
                 label: provider.label.clone(),
+                domains,
                 way,
             })
         })

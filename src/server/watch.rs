@@ -49,6 +49,10 @@ impl Watch {
         }
     }
 
+    pub(super) fn is_of(&self, files: &[PathBuf]) -> bool {
+        self.files == files
+    }
+
     /// Returns when the content of a watched file is another one.
     pub(super) async fn changed(&mut self) {
         loop {

@@ -1,6 +1,7 @@
 //! Sessions: opened at sign-in, found by cookie, rechecked, closed, and never brought back.
 
 pub mod cookie;
+mod links;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,6 +16,8 @@ use thiserror::Error;
 use crate::domain::{Clock, Identity, Random, Secret, Timestamp};
 use crate::store::vault::{Id, Record};
 use crate::store::{Sealer, Store, StoreError, Vault};
+
+use links::Links;
 
 #[derive(Debug, Error)]
 pub enum SessionError {
@@ -72,6 +75,7 @@ impl Record for Session {
 pub struct Sessions {
     settings: Settings,
     vault: Vault<Session>,
+    links: Links,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -98,10 +102,11 @@ impl fmt::Debug for Settings {
 impl Sessions {
     pub fn new(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
         let sealer = Sealer::new(&settings.secrets, Arc::clone(&random));
-        let vault = Vault::new(store, Arc::clone(&clock), sealer, settings.outage_grace);
+        let vault = Vault::new(Arc::clone(&store), Arc::clone(&clock), sealer, settings.outage_grace);
         Self {
             settings,
             vault,
+            links: Links::new(store),
             clock,
             random,
         }
@@ -117,12 +122,45 @@ impl Sessions {
         address: IpAddr,
         provider_state: Option<String>,
     ) -> Result<(Secret, Arc<Session>)> {
-        let secret: [u8; 32] = self.random.bytes();
+        let secret = self.random.bytes();
+        self.open_as(secret, identity.into(), address, provider_state).await
+    }
+
+    /// Likewise, one that its provider can end: by any of these names, and by the subject.
+    ///
+    /// # Errors
+    /// When the store is away: then there is no session.
+    pub async fn open_for_provider(
+        &self,
+        identity: impl Into<Arc<Identity>>,
+        address: IpAddr,
+        provider_state: Option<String>,
+        names: &[String],
+    ) -> Result<(Secret, Arc<Session>)> {
+        let (secret, identity) = (self.random.bytes(), identity.into());
+        let (id, life) = (Id::of(Session::KIND, &secret), self.settings.absolute_timeout);
+        // First the links: a session must never stand that its provider cannot end.
+        let subject = links::by_subject(&identity.provider, &identity.subject);
+        self.links.add(&subject, id, life).await?;
+        for name in names {
+            let named = links::by_name(&identity.provider, name);
+            self.links.add(&named, id, life).await?;
+        }
+        self.open_as(secret, identity, address, provider_state).await
+    }
+
+    async fn open_as(
+        &self,
+        secret: [u8; 32],
+        identity: Arc<Identity>,
+        address: IpAddr,
+        provider_state: Option<String>,
+    ) -> Result<(Secret, Arc<Session>)> {
         let id = Id::of(Session::KIND, &secret);
         let now = self.clock.now();
         let session = Session {
             id: id.to_string(),
-            identity: identity.into(),
+            identity,
             created: now,
             last_seen: now,
             expires: now.plus(self.settings.absolute_timeout),
@@ -195,6 +233,45 @@ impl Sessions {
             ended.extend(self.vault.remove(id).await?);
         }
         Ok(ended)
+    }
+
+    /// Ends what a provider says is ended: the sessions of that name, those of a subject, or with both given, those that are
+    /// of both. Gives what they were.
+    ///
+    /// # Errors
+    /// When the store is away: then some may stand.
+    pub async fn end_by_provider(
+        &self,
+        provider: &str,
+        name: Option<&str>,
+        subject: Option<&str>,
+    ) -> Result<Vec<Session>> {
+        let index = match (name, subject) {
+            (Some(name), _) => links::by_name(provider, name),
+            (None, Some(subject)) => links::by_subject(provider, subject),
+            (None, None) => return Ok(Vec::new()),
+        };
+        let mut ended = Vec::new();
+        for id in self.links.all(&index).await? {
+            let named = self.vault.read(id).await?.is_some_and(|session| {
+                session.identity.provider == provider
+                    && subject.is_none_or(|subject| session.identity.subject == subject)
+            });
+            if named {
+                ended.extend(self.vault.remove(id).await?);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Whether a session's provider may call it by that name.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn is_called(&self, session: &Session, name: &str) -> Result<bool> {
+        let index = links::by_name(&session.identity.provider, name);
+        let ids = self.links.all(&index).await?;
+        Ok(Id::parse(&session.id).is_some_and(|id| ids.contains(&id)))
     }
 
     /// How many live sessions there are, on all replicas.

@@ -229,3 +229,48 @@ fn a_session_prints_no_token_of_the_provider() {
     };
     assert!(!format!("{session:?}").contains("refresh-token"));
 }
+
+#[tokio::test]
+async fn a_provider_ends_what_it_names_and_nothing_of_another() {
+    let House { sessions, .. } = house();
+    let open = async |provider: &str, subject: &str, names: &[&str]| {
+        let identity = Identity {
+            provider: provider.into(),
+            subject: subject.into(),
+            ..identity("same-name")
+        };
+        let address = "10.0.0.1".parse().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let opened = sessions.open_for_provider(identity, address, None, &names).await;
+        opened.unwrap()
+    };
+    let (laptop, _) = open("idp", "s-1", &["one"]).await;
+    let (phone, on_phone) = open("idp", "s-1", &["two"]).await;
+    let (old, _) = open("idp", "s-1", &[]).await;
+    let (colleague, _) = open("idp", "s-2", &["three"]).await;
+    let (stranger, _) = open("other", "s-1", &["one"]).await;
+
+    assert!(sessions.end_by_provider("idp", None, None).await.unwrap().is_empty());
+    let both = sessions.end_by_provider("idp", Some("three"), Some("s-1")).await;
+    assert!(both.unwrap().is_empty(), "the session is another subject's");
+    assert!(sessions.is_called(&on_phone, "two").await.unwrap());
+    assert!(!sessions.is_called(&on_phone, "one").await.unwrap());
+
+    let ended = sessions.end_by_provider("idp", Some("one"), Some("s-1")).await.unwrap();
+    assert_eq!(ended.len(), 1);
+    assert!(!knows(&sessions, &laptop).await && knows(&sessions, &phone).await);
+    assert_eq!(
+        sessions.end_by_provider("idp", None, Some("s-1")).await.unwrap().len(),
+        2
+    );
+    assert!(!knows(&sessions, &phone).await && !knows(&sessions, &old).await);
+    assert!(knows(&sessions, &colleague).await && knows(&sessions, &stranger).await);
+    assert!(
+        sessions
+            .end_by_provider("idp", None, Some("s-1"))
+            .await
+            .unwrap()
+            .is_empty(),
+        "once is enough"
+    );
+}

@@ -69,6 +69,13 @@ impl Throttle {
         }
     }
 
+    /// Likewise for what is counted by address alone.
+    pub async fn address_succeeded(&self, address: IpAddr) {
+        if let Err(error) = self.store.uncount(&self.by_address(address)).await {
+            tracing::debug!(%error, "an attempt stays counted");
+        }
+    }
+
     async fn count(&self, key: &str) -> Result<(), Throttled> {
         let (count, left) = self.store.count(key, self.rate.per).await?;
         if count > u64::from(self.rate.count) {

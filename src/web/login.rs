@@ -30,26 +30,46 @@ pub fn configure(config: &mut web::ServiceConfig) {
 
 async fn choose(here: Here) -> HttpResponse {
     let return_to = here.return_to();
-    match here.login().choices() {
-        [] => here
-            .trouble(503, "No way to sign in is configured.", Fault::Gateway, None)
-            .into(),
-        [only] => {
-            // A redirect would take the fragment along to the provider and lose it there; a page can keep it.
-            if matches!(only.way, Way::Redirect(_)) && runs_scripts(here.headers()) {
-                return here.pages().onward(&only.id, &only.label, return_to.as_str()).into();
-            }
-            let path = format!("/auth/login/{}", only.id);
-            here.redirect(StatusCode::FOUND, &here.pages().path_with_rd(&path, return_to.as_str()))
+    let name = name_in(&here);
+    let meant = || {
+        let query = here.query();
+        let hint = query.one("domain_hint").or(name.as_deref())?;
+        here.login().meant_by(hint)
+    };
+    let only = match here.login().choices() {
+        [] => {
+            return here
+                .trouble(503, "No way to sign in is configured.", Fault::Gateway, None)
+                .into();
         }
-        several => {
-            let choices: Vec<_> = several
-                .iter()
-                .map(|choice| (choice.id.clone(), choice.label.clone()))
-                .collect();
-            here.pages().choose(&choices, return_to.as_str()).into()
-        }
+        [only] => Some(only),
+        _ => meant(),
+    };
+    let Some(only) = only else {
+        let choices: Vec<_> = here
+            .login()
+            .choices()
+            .iter()
+            .map(|choice| (choice.id.clone(), choice.label.clone()))
+            .collect();
+        return here.pages().choose(&choices, return_to.as_str()).into();
+    };
+    let href = here
+        .pages()
+        .path_of_provider(&only.id, return_to.as_str(), name.as_deref());
+    // A redirect would take the fragment along to the provider and lose it there; a page can keep it.
+    if matches!(only.way, Way::Redirect(_)) && runs_scripts(here.headers()) {
+        return here.pages().onward(&only.label, &href).into();
     }
+    here.redirect(StatusCode::FOUND, &href)
+}
+
+/// Who somebody says to be before they are asked (`login_hint`): one line of text. It is passed on, and proves nothing.
+fn name_in(here: &Here) -> Option<String> {
+    let query = here.query();
+    let name = query.one("login_hint")?;
+    let is_text = !name.is_empty() && name.len() <= LONGEST_NAME && !name.chars().any(char::is_control);
+    is_text.then(|| name.to_owned())
 }
 
 /// Whether this is a browser that opens a page, rather than a program that follows redirects: only the former sends both.
@@ -60,8 +80,15 @@ fn runs_scripts(headers: &HeaderMap) -> bool {
 
 async fn begin(here: Here, provider: web::Path<String>) -> HttpResponse {
     let return_to = here.return_to();
-    match here.login().begin(&provider, return_to.clone(), here.visitor()).await {
-        Ok(Begun::Form) => show_form(&here, &provider, return_to.as_str(), "", None),
+    let name = name_in(&here);
+    let begun = here
+        .login()
+        .begin(&provider, name.as_deref(), return_to.clone(), here.visitor());
+    match begun.await {
+        Ok(Begun::Form) => {
+            let name = name.as_deref().unwrap_or_default();
+            show_form(&here, &provider, return_to.as_str(), name, None)
+        }
         Ok(Begun::Redirect { url, browser }) => {
             let mut response = here.redirect(StatusCode::FOUND, &url);
             bind(&here, &mut response, &browser);
@@ -113,6 +140,8 @@ async fn password(here: Here, provider: web::Path<String>, body: web::Bytes) -> 
     }
 }
 
+/// As long as the form takes. Bytes.
+const LONGEST_NAME: usize = 256;
 const AGAIN: Option<(&str, &str)> = Some(("/auth/login", "Start again"));
 
 fn show_form(here: &Here, id: &str, rd: &str, username: &str, problem: Option<(u16, &str)>) -> HttpResponse {
@@ -126,6 +155,7 @@ fn show_form(here: &Here, id: &str, rd: &str, username: &str, problem: Option<(u
         problem: problem.map(|(_, text)| text),
         csrf_token: &here.pages().csrf().token(Binding::Login(browser.as_str())),
         others: here.login().choices().len() > 1,
+        request_id: problem.and(here.visitor().request_id),
     });
     let mut response = page.into();
     bind(here, &mut response, &browser);

@@ -13,6 +13,7 @@ mod jwks;
 pub mod login;
 pub mod logout;
 pub mod pages;
+mod provider_logout;
 mod proxy;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             .configure(login::configure)
             .configure(callback::configure)
             .configure(logout::configure)
+            .configure(provider_logout::configure)
             .configure(account::configure)
             .configure(assets::configure)
             .configure(jwks::configure)

@@ -89,6 +89,8 @@ pub struct LoginForm<'a> {
     pub csrf_token: &'a str,
     /// Whether there are other providers to go back to.
     pub others: bool,
+    /// Of the request that had the problem.
+    pub request_id: Option<&'a str>,
 }
 
 /// What all pages of one configuration share.
@@ -178,6 +180,15 @@ impl Pages {
         format!("{}{path}?rd={rd}", self.site.base)
     }
 
+    /// Where a sign-in at one provider begins.
+    pub fn path_of_provider(&self, provider: &str, rd: &str, name: Option<&str>) -> String {
+        let path = self.path_with_rd(&format!("/auth/login/{provider}"), rd);
+        let Some(name) = name else { return path };
+        let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+        let separator = if path.contains('?') { '&' } else { '?' };
+        format!("{path}{separator}login_hint={name}")
+    }
+
     /// Whether a form of our signed-in pages may lead to this URL: browsers hold redirects to the page's policy too.
     pub fn form_may_lead_to(&self, url: &str) -> bool {
         origin_of(url).is_some_and(|origin| self.after_sign_out.contains(&origin))
@@ -212,17 +223,18 @@ impl Pages {
             problem: form.problem,
             csrf_token: form.csrf_token,
             others: form.others.then(|| self.path_with_rd("/auth/login", form.rd)),
+            request_id: form.request_id,
         };
         self.page(form.status, &format!("'self'{}", self.after_sign_in), page)
     }
 
     /// A page that a browser leaves at once, on the way to the only provider: so that its script can keep the URL's fragment.
-    pub fn onward(&self, provider: &str, label: &str, rd: &str) -> Page {
+    pub fn onward(&self, label: &str, href: &str) -> Page {
         let page = OnwardPage {
             site: &self.site,
             title: "Signing in",
             text: &format!("One moment: {label} asks who you are."),
-            href: &self.path_with_rd(&format!("/auth/login/{provider}"), rd),
+            href,
             keeps_fragment: true,
         };
         self.page(200, "'none'", page)
@@ -238,6 +250,24 @@ impl Pages {
             keeps_fragment: false,
         };
         self.page(200, "'none'", page)
+    }
+
+    /// What an identity provider shows in a frame nobody sees, while it signs a browser out everywhere. No other site may.
+    pub fn framed(&self, status: u16, issuer: &str) -> Page {
+        let ancestors = origin_of(issuer).unwrap_or_else(|| "'none'".to_owned());
+        let policy = format!("default-src 'none'; frame-ancestors {ancestors}; form-action 'none'; base-uri 'none'");
+        let headers = vec![
+            ("content-type", "text/html; charset=utf-8".to_owned()),
+            ("content-security-policy", policy),
+            ("cache-control", "no-store".to_owned()),
+            ("x-content-type-options", "nosniff".to_owned()),
+            ("referrer-policy", "no-referrer".to_owned()),
+        ];
+        Page {
+            status,
+            html: FramedPage.render().unwrap_or_default(),
+            headers,
+        }
     }
 
     pub fn signed_out(&self) -> Page {
@@ -427,6 +457,10 @@ struct Who<'a> {
 }
 
 #[derive(Template)]
+#[template(path = "framed.html")]
+struct FramedPage;
+
+#[derive(Template)]
 #[template(path = "choose.html")]
 struct ChoosePage<'a> {
     site: &'a Site,
@@ -444,6 +478,7 @@ struct LoginPage<'a> {
     problem: Option<&'a str>,
     csrf_token: &'a str,
     others: Option<String>,
+    request_id: Option<&'a str>,
 }
 
 #[derive(Template)]

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::ldap::block;
 use super::{Folder, MINIMAL, with};
-use crate::config::{Config, load_with, read};
+use crate::config::{Config, ProviderKind, load_with, read};
 use crate::domain::SystemRandom;
 
 /// The folder of the sources' `config/` and `docs/`.
@@ -108,4 +109,20 @@ fn the_small_examples_load() {
         ))
         .unwrap();
     assert_eq!(config.roles.len(), 4);
+}
+
+#[test]
+fn what_the_pages_about_openid_providers_say_loads() {
+    for name in ["entra", "okta", "keycloak"] {
+        let page = match name {
+            "entra" => "docs/providers/entra-id.md".to_owned(),
+            name => format!("docs/providers/{name}.md"),
+        };
+        let folder = Folder::new();
+        folder.put(&format!("{name}-client-secret"), "secret\n");
+        let config = folder.load(&format!("{MINIMAL}{}", block(&page))).unwrap();
+        let provider = &config.providers[1];
+        assert_eq!(provider.id, name, "the page's addresses are of this id");
+        assert!(matches!(provider.kind, ProviderKind::Oidc(_)), "{page}");
+    }
 }

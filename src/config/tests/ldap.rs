@@ -183,7 +183,7 @@ fn groups_in_groups_are_found_by_dn_alone() {
 }
 
 /// The TOML block of a page, without the page's indentation.
-fn block(page: &str) -> String {
+pub(super) fn block(page: &str) -> String {
     let text = std::fs::read_to_string(super::examples::tree(page)).unwrap();
     let block = text
         .split("```toml\n")

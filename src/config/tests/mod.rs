@@ -9,6 +9,7 @@ use super::{Config, OnAuditFailure, Problem, ProviderKind, Rate, StoreKind, load
 use crate::domain::SystemRandom;
 
 mod examples;
+mod google;
 mod ldap;
 mod people;
 
@@ -210,10 +211,6 @@ fn what_comes_later_is_refused_and_not_ignored() {
         (
             "[session]\nstore = \"redis\"\nredis_url = \"redis-cluster://a\"\n",
             "session.redis_url",
-        ),
-        (
-            "[[provider]]\nid = \"g\"\nkind = \"oidc\"\nissuer = \"https://accounts.google.com\"\nclient_id = \"x\"\ngoogle_groups = \"directory\"\n",
-            "provider[1].google_groups",
         ),
     ];
     for (text, key) in later {

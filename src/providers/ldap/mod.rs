@@ -334,10 +334,7 @@ impl Inner {
             groups,
             authenticated_at,
         };
-        Ok(Vouched {
-            identity,
-            state: Some(state),
-        })
+        Ok(Vouched::new(identity, Some(state)))
     }
 }
 

@@ -62,7 +62,10 @@ fn differs(given: &str, expected: &str) -> bool {
 
 fn declined(error: &str) -> ProviderError {
     match error {
-        "access_denied" => ProviderError::AccountRefused("the provider says access_denied".to_owned()),
+        "access_denied" => ProviderError::AccountRefused(
+            "the sign-in was broken off, or the sign-in service does not let this account go on (access_denied)"
+                .to_owned(),
+        ),
         "server_error" | "temporarily_unavailable" => ProviderError::Unavailable(format!("the provider says {error}")),
         other => refused(format!("the provider says {}", tame(&other))),
     }

@@ -5,11 +5,11 @@ use serde_json::Value;
 
 use super::super::ProviderError;
 use super::checks::Claims;
-use crate::config;
+use super::groups::is_entra;
+use crate::config::{self, GOOGLE};
 
-const GOOGLE: &str = "https://accounts.google.com";
-const MOST_GROUPS: usize = 2000;
-const LONGEST_GROUP: usize = 512;
+pub(super) const MOST_GROUPS: usize = 2000;
+pub(super) const LONGEST_GROUP: usize = 512;
 const LONGEST_USER: usize = 256;
 const DEEPEST_LIST: usize = 8;
 
@@ -21,6 +21,8 @@ pub(super) struct Person {
     /// Only a verified one.
     pub(super) email: Option<String>,
     pub(super) groups: Vec<String>,
+    /// The groups are too many for the token, which names none of them.
+    pub(super) overage: bool,
 }
 
 /// The claims of a checked ID token, and of userinfo about the same subject.
@@ -51,7 +53,7 @@ pub(super) fn needs_userinfo(config: &config::OidcProvider, id_token: &Claims) -
             .groups_claim
             .iter()
             .any(|pointer| pointed(id_token, pointer).is_none())
-        || (needs_email && (!id_token.contains_key("email") || !id_token.contains_key("email_verified")))
+        || (needs_email && !(id_token.contains_key("email") && id_token.contains_key(verification_of(config))))
 }
 
 /// Whether userinfo alone tells the groups as they are now: nothing of them is known from an (old) ID token only.
@@ -65,15 +67,20 @@ pub(super) fn tells_groups(config: &config::OidcProvider, id_token: &Claims, use
 /// # Errors
 /// When there is no usable user name, an address is not verified, the domain is not allowed, or the groups are not all there.
 pub(super) fn person(config: &config::OidcProvider, sources: Sources<'_>) -> Result<Person, ProviderError> {
-    let email = verified_email(sources);
+    let email = verified_email(config, sources);
     let user = sources
         .text(&config.user_claim)
         .filter(|user| !user.is_empty() && user.trim() == *user && user.len() <= LONGEST_USER)
         .filter(|user| !user.chars().any(char::is_control))
-        .ok_or_else(|| refused(format!("the provider says no usable {}", config.user_claim)))?;
+        .ok_or_else(|| {
+            refused(format!(
+                "the sign-in service tells no usable {}, which is the user name here",
+                config.user_claim
+            ))
+        })?;
     // Anybody may type somebody else's address into a profile.
     if user.contains('@') && !email.is_some_and(|email| email.eq_ignore_ascii_case(user)) {
-        return Err(refused("the user name is an address that the provider did not verify"));
+        return Err(refused("its address is not verified by the sign-in service"));
     }
     if !config.hosted_domains.is_empty() {
         let domain = match config.issuer == GOOGLE {
@@ -87,16 +94,18 @@ pub(super) fn person(config: &config::OidcProvider, sources: Sources<'_>) -> Res
                 .iter()
                 .any(|allowed| allowed.eq_ignore_ascii_case(domain))
         }) {
-            return Err(refused("the account is not of an allowed domain"));
+            return Err(refused("it belongs to no organisation that may sign in here"));
         }
     }
+    let (groups, overage) = groups(config, sources)?;
     Ok(Person {
         user: user.to_owned(),
         display_name: sources
             .text("name")
             .map(|name| name.chars().filter(|c| !c.is_control()).take(200).collect()),
         email: email.map(str::to_owned),
-        groups: groups(config, sources)?,
+        groups,
+        overage,
     })
 }
 
@@ -105,15 +114,16 @@ fn refused(text: impl Into<String>) -> ProviderError {
 }
 
 /// Address and verification come from one document: the two are never put together from different ones.
-fn verified_email(sources: Sources<'_>) -> Option<&str> {
-    let says_verified = |claims: &Claims| match claims.get("email_verified") {
+fn verified_email<'a>(config: &config::OidcProvider, sources: Sources<'a>) -> Option<&'a str> {
+    let verification = verification_of(config);
+    let says_verified = |claims: &Claims| match claims.get(verification) {
         Some(Value::Bool(verified)) => *verified,
-        Some(Value::String(verified)) => verified == "true",
+        Some(Value::String(verified)) => verified == "true" || (verified == "1" && verification == "xms_edov"),
         _ => false,
     };
     let address = sources
         .documents()
-        .find(|claims| claims.contains_key("email") && claims.contains_key("email_verified"))
+        .find(|claims| claims.contains_key("email") && claims.contains_key(verification))
         .filter(|claims| says_verified(claims))
         .and_then(|claims| claims.get("email"))
         .and_then(Value::as_str)?;
@@ -123,6 +133,15 @@ fn verified_email(sources: Sources<'_>) -> Option<&str> {
         .filter_map(|claims| claims.get("email"))
         .all(|email| email == address);
     (agreed && domain_of(address).is_some()).then_some(address)
+}
+
+/// The claim that says whether an address is verified. Entra ID has a word of its own: whether the address is of a domain that
+/// the tenant has proved to be its own.
+fn verification_of(config: &config::OidcProvider) -> &'static str {
+    match is_entra(&config.issuer) {
+        true => "xms_edov",
+        false => "email_verified",
+    }
 }
 
 /// The domain of an address with exactly one `@` and nothing unusual in it.
@@ -139,30 +158,28 @@ fn domain_of(address: &str) -> Option<&str> {
     sound.then_some(domain)
 }
 
-fn groups(config: &config::OidcProvider, sources: Sources<'_>) -> Result<Vec<String>, ProviderError> {
-    let mut groups = IndexSet::new();
+/// And whether there are more that no document names.
+fn groups(config: &config::OidcProvider, sources: Sources<'_>) -> Result<(Vec<String>, bool), ProviderError> {
+    let (mut groups, mut overage) = (IndexSet::new(), false);
     for pointer in &config.groups_claim {
         match sources.documents().find_map(|claims| pointed(claims, pointer)) {
             Some(value) => collect(value, &mut groups, 0)?,
-            None if sources.documents().any(says_overage) => {
-                return Err(refused(
-                    "the account is in more groups than the provider puts into a token",
-                ));
-            }
-            None => {}
+            None => overage |= sources.documents().any(|claims| says_overage(claims, pointer)),
         }
     }
-    Ok(groups.into_iter().collect())
+    Ok((groups.into_iter().collect(), overage))
 }
 
-/// Entra ID leaves the groups out of the token where there are many; none is not what it means.
-fn says_overage(claims: &Claims) -> bool {
-    claims
+/// Whether a claim is left out because it would be too long, as Entra ID does with many groups; none is not what it means.
+fn says_overage(claims: &Claims, pointer: &str) -> bool {
+    let name = pointer.split('/').nth(1).unwrap_or_default();
+    let has_groups = claims
         .get("hasgroups")
-        .is_some_and(|has| *has == Value::Bool(true) || has == "true")
+        .is_some_and(|has| *has == Value::Bool(true) || has == "true");
+    (name == "groups" && has_groups)
         || claims
             .get("_claim_names")
-            .is_some_and(|names| names.get("groups").is_some())
+            .is_some_and(|names| names.get(name).is_some())
 }
 
 /// Too many or too long are refused, not cut: the one that is cut off may be the one that denies.
@@ -217,6 +234,7 @@ mod tests {
             user_claim: user_claim.to_owned(),
             groups_claim: vec!["/groups".to_owned(), "/realm_access/roles".to_owned()],
             hosted_domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+            google_groups: None,
         }
     }
 
@@ -252,6 +270,26 @@ mod tests {
             assert_eq!(told(&by_email, &id_token, None).is_ok(), lets_in, "{verified}");
         }
         assert!(told(&by_email, &json!({"email": "a@b.test"}), None).is_err());
+    }
+
+    #[test]
+    fn entra_says_in_a_word_of_its_own_whether_an_address_is_verified() {
+        let entra = config("https://login.microsoftonline.com/tenant/v2.0", "email", &["b.test"]);
+        let by_email = config(IDP, "email", &[]);
+        for (word, value, lets_in) in [
+            ("xms_edov", json!(true), true),
+            ("xms_edov", json!("1"), true),
+            ("xms_edov", json!("true"), true),
+            ("xms_edov", json!(false), false),
+            ("xms_edov", json!("0"), false),
+            ("email_verified", json!(true), false),
+        ] {
+            let id_token = json!({"email": "a@b.test", word: value});
+            assert_eq!(told(&entra, &id_token, None).is_ok(), lets_in, "{id_token}");
+            assert_eq!(told(&by_email, &id_token, None).is_ok(), word == "email_verified");
+        }
+        let guest = json!({"email": "a@c.test", "xms_edov": true});
+        assert!(told(&entra, &guest, None).is_err(), "another domain");
     }
 
     #[test]
@@ -333,7 +371,24 @@ mod tests {
         );
         let deep = (0..20).fold(json!("g"), |inner, _| json!([inner]));
         assert!(told(&any, &json!({"sub": "s", "groups": deep}), None).is_err());
-        assert!(told(&any, &json!({"sub": "s", "_claim_names": {"groups": "src1"}}), None).is_err());
+    }
+
+    #[test]
+    fn a_claim_that_is_left_out_for_its_length_is_not_an_empty_one() {
+        let any = config(IDP, "sub", &[]);
+        let overage = |id_token: &Value| told(&any, id_token, None).unwrap().overage;
+        assert!(overage(&json!({"sub": "s", "_claim_names": {"groups": "src1"}})));
+        assert!(overage(&json!({"sub": "s", "_claim_names": {"realm_access": "src1"}})));
+        assert!(overage(&json!({"sub": "s", "hasgroups": true})));
+        assert!(overage(&json!({"sub": "s", "hasgroups": "true"})));
+        assert!(!overage(&json!({"sub": "s"})));
+        assert!(!overage(
+            &json!({"sub": "s", "hasgroups": false, "_claim_names": {"address": "src1"}})
+        ));
+        assert!(
+            !overage(&json!({"sub": "s", "groups": ["a"], "hasgroups": true})),
+            "they are there"
+        );
     }
 
     #[test]

@@ -14,11 +14,11 @@ use openidconnect::{
 use super::super::ProviderError;
 use super::checks::{self, Claims};
 use super::discovery::Known;
+use super::groups::is_entra;
 use super::{Memory, failure};
-use crate::config;
+use crate::config::{self, GOOGLE};
 use crate::outbound::provider::{ProviderClient, ProviderClientError};
 
-const GOOGLE: &str = "https://accounts.google.com";
 const OFFLINE: &str = "offline_access";
 
 type TokenError = CoreRequestTokenError<ProviderClientError>;
@@ -36,6 +36,7 @@ pub(super) fn authorize_url(
     known: &Known,
     callback: &str,
     memory: &Memory,
+    name: Option<&str>,
 ) -> Result<String, ProviderError> {
     let client = client(config, known)?.set_redirect_uri(redirect(callback)?);
     let verifier = PkceCodeVerifier::new(memory.verifier.clone());
@@ -47,25 +48,40 @@ pub(super) fn authorize_url(
             move || Nonce::new(nonce),
         )
         .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
-    let google = config.issuer == GOOGLE;
-    let offline = config.scopes.iter().any(|scope| scope == OFFLINE);
     for scope in &config.scopes {
         // The library asks for openid; Google does not know the other one and has a parameter for it.
-        if scope != "openid" && !(google && scope == OFFLINE) {
+        if scope != "openid" && !(config.issuer == GOOGLE && scope == OFFLINE) {
             request = request.add_scope(Scope::new(scope.clone()));
         }
     }
-    if offline {
-        request = request.add_extra_param("prompt", "consent");
-        if google {
-            request = request.add_extra_param("access_type", "offline");
-        }
-    }
-    if google && let [domain] = config.hosted_domains.as_slice() {
-        // A hint for Google's account chooser; what counts is `hd` in the ID token.
-        request = request.add_extra_param("hd", domain.clone());
+    for (name, value) in further(config, name) {
+        request = request.add_extra_param(name, value);
     }
     Ok(request.url().0.into())
+}
+
+/// Parameters beyond the protocol's own.
+fn further(config: &config::OidcProvider, name: Option<&str>) -> Vec<(&'static str, String)> {
+    let google = config.issuer == GOOGLE;
+    let mut further = Vec::new();
+    if config.scopes.iter().any(|scope| scope == OFFLINE) {
+        // Without it there is no refresh token, by the standard; from Entra ID there is one, and people who may not consent for
+        // themselves could not go on.
+        if !is_entra(&config.issuer) {
+            further.push(("prompt", "consent".to_owned()));
+        }
+        if google {
+            further.push(("access_type", "offline".to_owned()));
+        }
+    }
+    if let [domain] = config.hosted_domains.as_slice() {
+        // Hints for the provider's account chooser; what counts is in the ID token. Whoever does not know one ignores it.
+        further.push((if google { "hd" } else { "domain_hint" }, domain.clone()));
+    }
+    if let Some(name) = name {
+        further.push(("login_hint", name.to_owned()));
+    }
+    further
 }
 
 pub(super) async fn redeem_code(
@@ -168,5 +184,44 @@ fn client(config: &config::OidcProvider, known: &Known) -> Result<Client, Provid
         Err(ProviderError::Refused(
             "the token endpoint takes a client secret neither by Basic nor in the form".to_owned(),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_provider_is_asked_in_its_own_words() {
+        let asked = |issuer: &str, scopes: &[&str], domains: &[&str]| {
+            let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            let config = config::OidcProvider {
+                issuer: issuer.to_owned(),
+                ca_file: None,
+                client_id: "me".to_owned(),
+                client_secret: None,
+                scopes: list(scopes),
+                user_claim: "email".to_owned(),
+                groups_claim: Vec::new(),
+                hosted_domains: list(domains),
+                google_groups: None,
+            };
+            let further = further(&config, None);
+            let texts: Vec<_> = further.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            texts.join("&")
+        };
+        const ENTRA: &str = "https://login.microsoftonline.com/tenant/v2.0";
+        let offline = &["openid", OFFLINE];
+        assert_eq!(asked("https://idp.test", &["openid"], &[]), "");
+        assert_eq!(
+            asked("https://idp.test", offline, &["a.test"]),
+            "prompt=consent&domain_hint=a.test"
+        );
+        assert_eq!(
+            asked(GOOGLE, offline, &["a.test"]),
+            "prompt=consent&access_type=offline&hd=a.test"
+        );
+        assert_eq!(asked(GOOGLE, &["openid"], &["a.test", "b.test"]), "");
+        assert_eq!(asked(ENTRA, offline, &["a.test"]), "domain_hint=a.test");
     }
 }

@@ -5,7 +5,9 @@ mod claims;
 mod discovery;
 mod exchange;
 mod failure;
+mod groups;
 mod id_token;
+mod logout_token;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +23,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::{Departure, ProviderError, RedirectProvider, Vouched};
+use super::{Departure, Ended, ProviderError, RedirectProvider, Vouched};
 use crate::config;
 use crate::domain::{Clock, Identity, Random, Secret, Timestamp};
 use crate::outbound::provider::{Bounds, ProviderClient, is_plain_loopback};
@@ -30,7 +32,10 @@ use checks::Claims;
 use claims::{Person, Sources};
 use discovery::{Discovery, Known};
 use exchange::Userinfo;
+use groups::{Google, Graph};
 use id_token::{Expected, Invalid};
+
+pub use groups::Places;
 
 /// Refresh tokens that were rotated here and whose successor may not have reached the session.
 const ROTATED: usize = 4096;
@@ -64,6 +69,21 @@ pub struct Oidc {
     random: Arc<dyn Random>,
     /// By the hash of the refresh token that was used up.
     rotated: Cache<[u8; 32], Kept>,
+    google: Option<Google>,
+    graph: Option<Graph>,
+}
+
+/// What a provider works with besides its configuration.
+#[derive(Clone)]
+pub struct OidcParts {
+    /// `session.recheck`: groups that are asked for elsewhere are kept for a tenth of it, so that whoever leaves one is noticed in
+    /// time.
+    pub recheck: Duration,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    /// For each request to the provider.
+    pub bounds: Bounds,
+    pub places: Places,
 }
 
 impl Oidc {
@@ -71,26 +91,14 @@ impl Oidc {
     ///
     /// # Errors
     /// When the CA file cannot be used.
-    pub fn new(
-        id: &str,
-        config: config::OidcProvider,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn Random>,
-    ) -> Result<Self, String> {
-        Self::bounded(id, config, clock, random, Bounds::default())
-    }
-
-    /// Likewise, with other bounds for each request to the provider.
-    ///
-    /// # Errors
-    /// When the CA file cannot be used.
-    pub fn bounded(
-        id: &str,
-        config: config::OidcProvider,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn Random>,
-        bounds: Bounds,
-    ) -> Result<Self, String> {
+    pub fn new(id: &str, config: config::OidcProvider, parts: OidcParts) -> Result<Self, String> {
+        let OidcParts {
+            recheck,
+            clock,
+            random,
+            bounds,
+            places,
+        } = parts;
         let issuer = Url::parse(&config.issuer).map_err(|error| format!("issuer: {error}"))?;
         let http = Arc::new(ProviderClient::new(
             config.ca_file.as_deref(),
@@ -98,7 +106,14 @@ impl Oidc {
             bounds,
         )?);
         let discovery = Discovery::new(&config.issuer, http.clone(), clock.clone());
+        let google = config
+            .google_groups
+            .clone()
+            .map(|settings| Google::new(settings, &places, &http, &clock, recheck / 10))
+            .transpose()?;
         Ok(Self {
+            graph: Graph::of(&issuer, &places, &http, &clock),
+            google,
             id: id.to_owned(),
             config,
             http,
@@ -109,16 +124,32 @@ impl Oidc {
         })
     }
 
-    /// Whether the issuer answers as it should; for `check --connect`.
+    /// Whether the API that tells groups, where there is one, takes the service account; for `check --connect`.
     ///
     /// # Errors
     /// What is wrong with its answer.
-    pub async fn probe(&self) -> Result<(), ProviderError> {
-        self.discovery.get().await.map(drop)
+    pub async fn probe_groups(&self) -> Result<(), ProviderError> {
+        match &self.google {
+            Some(google) => google.probe().await,
+            None => Ok(()),
+        }
     }
 
     fn token(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.random.bytes::<32>())
+    }
+
+    async fn depart(&self, callback: &str, name: Option<&str>) -> Result<Departure, ProviderError> {
+        let known = self.discovery.get().await?;
+        let memory = Memory {
+            state: self.token(),
+            nonce: self.token(),
+            verifier: self.token(),
+        };
+        let url = exchange::authorize_url(&self.config, &known, callback, &memory, name)?;
+        let state = Secret::new(memory.state.clone());
+        let memory = serde_json::to_string(&memory).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
+        Ok(Departure { url, state, memory })
     }
 
     /// All claims of a token that holds. A key that is not known is looked for once more.
@@ -156,6 +187,34 @@ impl Oidc {
         exchange::userinfo(known, &self.http, token, subject).await
     }
 
+    /// The person with the groups that the claims do not tell. All of them or none: the one that is missing may be the one that
+    /// denies.
+    async fn with_all_groups(&self, mut person: Person, access_token: &AccessToken) -> Result<Person, ProviderError> {
+        let more = match (&self.google, &self.graph, person.overage) {
+            (Some(google), _, _) => {
+                let address = person.email.as_deref().map(str::to_ascii_lowercase).ok_or_else(|| {
+                    ProviderError::AccountRefused(
+                        "the account has no verified address to find its groups by".to_owned(),
+                    )
+                })?;
+                google.groups(&address).await?
+            }
+            (None, Some(graph), true) => graph.groups(&Secret::new(access_token.secret().as_str())).await?,
+            (None, None, true) => {
+                return Err(ProviderError::AccountRefused(
+                    "the account is in more groups than the provider puts into a token".to_owned(),
+                ));
+            }
+            (None, _, false) => return Ok(person),
+        };
+        for group in more {
+            if !person.groups.contains(&group) {
+                person.groups.push(group);
+            }
+        }
+        Ok(person)
+    }
+
     fn vouched(&self, subject: &str, person: Person, at: Timestamp, kept: &Kept) -> Result<Vouched, ProviderError> {
         let identity = Identity {
             provider: self.id.clone(),
@@ -168,8 +227,8 @@ impl Oidc {
         };
         let state = serde_json::to_string(kept).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
         Ok(Vouched {
-            identity,
-            state: Some(state),
+            names: kept.sid.clone().into_iter().collect(),
+            ..Vouched::new(identity, Some(state))
         })
     }
 
@@ -218,16 +277,11 @@ impl Oidc {
 #[async_trait]
 impl RedirectProvider for Oidc {
     async fn begin(&self, callback: &str) -> Result<Departure, ProviderError> {
-        let known = self.discovery.get().await?;
-        let memory = Memory {
-            state: self.token(),
-            nonce: self.token(),
-            verifier: self.token(),
-        };
-        let url = exchange::authorize_url(&self.config, &known, callback, &memory)?;
-        let state = Secret::new(memory.state.clone());
-        let memory = serde_json::to_string(&memory).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
-        Ok(Departure { url, state, memory })
+        self.depart(callback, None).await
+    }
+
+    async fn begin_as(&self, callback: &str, name: &str) -> Result<Departure, ProviderError> {
+        self.depart(callback, Some(name)).await
     }
 
     async fn complete(
@@ -273,6 +327,7 @@ impl RedirectProvider for Oidc {
                 userinfo: userinfo.as_ref(),
             },
         )?;
+        let person = self.with_all_groups(person, answer.access_token()).await?;
         let kept = Kept {
             refresh_token: answer.refresh_token().map(|token| token.secret().clone()),
             access_token: answer.access_token().secret().clone(),
@@ -332,6 +387,8 @@ impl RedirectProvider for Oidc {
             },
         };
         let person = claims::person(&self.config, sources)?;
+        let token = AccessToken::new(kept.access_token.clone());
+        let person = self.with_all_groups(person, &token).await?;
         self.vouched(&identity.subject, person, identity.authenticated_at, &kept)
     }
 
@@ -347,6 +404,26 @@ impl RedirectProvider for Oidc {
         query.append_pair("post_logout_redirect_uri", return_to);
         drop(query);
         Some(url.into())
+    }
+
+    async fn ended(&self, logout_token: &str) -> Result<Ended, ProviderError> {
+        let known = self.discovery.get().await?;
+        let now = self.clock.now().seconds();
+        let verify = |known: &Known| logout_token::verify(logout_token, known, &self.config.client_id, now);
+        let mut verdict = verify(&known);
+        if let Err(Invalid::UnknownKey) = verdict
+            && let Some(newer) = self.discovery.newer_keys(&known).await
+        {
+            verdict = verify(&newer);
+        }
+        verdict.map_err(|invalid| match invalid {
+            Invalid::UnknownKey => ProviderError::Refused("the logout token is signed by an unknown key".to_owned()),
+            Invalid::Refused(error) => error,
+        })
+    }
+
+    fn issuer(&self) -> Option<&str> {
+        Some(&self.config.issuer)
     }
 }
 

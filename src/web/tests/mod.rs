@@ -1,7 +1,9 @@
 //! Journeys through our own pages, over HTTP and without a network: refusals first, each with a control that passes.
 
 mod account;
+mod beginning;
 mod look;
+mod provider_logout;
 mod sign_in;
 
 use std::net::SocketAddr;
@@ -21,7 +23,7 @@ use crate::config::{self, Config};
 use crate::domain::{Clock, Identity, ManualClock, Random, Secret, SystemRandom, Timestamp};
 use crate::login::{Login, Parts, Provider, Way};
 use crate::policy::Policy;
-use crate::providers::{Departure, PasswordProvider, ProviderError, RedirectProvider, Vouched};
+use crate::providers::{Departure, Ended, PasswordProvider, ProviderError, RedirectProvider, Vouched};
 use crate::sessions::cookie::Cookies;
 use crate::sessions::{Sessions, Settings};
 use crate::store::{MemoryStore, Sealer};
@@ -30,7 +32,7 @@ use crate::tokens::Tokens;
 
 use super::front::Front;
 use super::pages::Pages;
-use super::{account as account_pages, assets, callback, login, logout};
+use super::{account as account_pages, assets, callback, login, logout, provider_logout as provider_logout_pages};
 
 const ORIGIN: &str = "https://mlflow.example.com";
 const FORM: (header::HeaderName, &str) = (header::CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -54,10 +56,9 @@ impl PasswordProvider for Passwords {
     async fn sign_in(&self, user: &str, password: &Secret) -> Result<Vouched, ProviderError> {
         assert!(!password.is_empty(), "an empty password reached the provider");
         match (self.canonical(user).as_str(), password.expose()) {
-            (user @ ("alice" | "bob"), "right") => Ok(Vouched {
-                identity: identity("local", user, Timestamp::from_seconds(0)),
-                state: None,
-            }),
+            (user @ ("alice" | "bob"), "right") => {
+                Ok(Vouched::new(identity("local", user, Timestamp::from_seconds(0)), None))
+            }
             ("dora", "right") => Err(ProviderError::AccountRefused("it is disabled".to_owned())),
             _ => Err(ProviderError::BadPassword),
         }
@@ -87,6 +88,14 @@ impl RedirectProvider for Redirects {
         })
     }
 
+    async fn begin_as(&self, callback: &str, name: &str) -> Result<Departure, ProviderError> {
+        let departure = self.begin(callback).await?;
+        Ok(Departure {
+            url: format!("{}&as={name}", departure.url),
+            ..departure
+        })
+    }
+
     async fn complete(&self, _: &str, memory: &str, query: &[(String, String)]) -> Result<Vouched, ProviderError> {
         let value = |name: &str| {
             query
@@ -99,8 +108,8 @@ impl RedirectProvider for Redirects {
             Some("good") => {
                 let identity = identity("idp", "carol", Timestamp::from_seconds(0));
                 Ok(Vouched {
-                    identity,
-                    state: Some("kept".to_owned()),
+                    names: vec!["theirs".to_owned()],
+                    ..Vouched::new(identity, Some("kept".to_owned()))
                 })
             }
             _ => Err(ProviderError::Refused("the nonce <differs>".to_owned())),
@@ -117,6 +126,26 @@ impl RedirectProvider for Redirects {
             (Some("kept"), "https://mlflow.example.com/auth/signed-out")
         );
         Some("https://idp.example/logout?x=y".to_owned())
+    }
+
+    async fn ended(&self, logout_token: &str) -> Result<Ended, ProviderError> {
+        match logout_token.split_once(' ') {
+            Some(("carol", id)) => Ok(Ended {
+                session: None,
+                subject: Some("carol".to_owned()),
+                id: id.to_owned(),
+            }),
+            Some(("theirs", id)) => Ok(Ended {
+                session: Some("theirs".to_owned()),
+                subject: None,
+                id: id.to_owned(),
+            }),
+            _ => Err(ProviderError::Refused("the logout token is forged".to_owned())),
+        }
+    }
+
+    fn issuer(&self) -> Option<&str> {
+        Some("https://idp.example")
     }
 }
 
@@ -199,9 +228,13 @@ fn stand_with(providers: &[&str], change: impl FnOnce(&mut Config)) -> Stand {
     let ways = providers.iter().map(|id| Provider {
         id: (*id).to_owned(),
         label: format!("The {id}"),
-        way: match *id {
-            "idp" => Way::Redirect(Arc::new(Redirects(SystemRandom::new()))),
-            _ => Way::Password(Arc::new(Passwords)),
+        domains: match id.starts_with("idp") {
+            true => vec!["idp.example".to_owned()],
+            false => Vec::new(),
+        },
+        way: match id.starts_with("idp") {
+            true => Way::Redirect(Arc::new(Redirects(SystemRandom::new()))),
+            false => Way::Password(Arc::new(Passwords)),
         },
     });
     let parts = Parts {
@@ -272,17 +305,22 @@ impl Answer {
 
 impl Stand {
     async fn ask(&self, request: test::TestRequest) -> Answer {
+        self.ask_from([192, 0, 2, 1], request).await
+    }
+
+    async fn ask_from(&self, address: [u8; 4], request: test::TestRequest) -> Answer {
         let app = test::init_service(
             App::new()
                 .app_data(web::Data::from(self.front.clone()))
                 .configure(login::configure)
                 .configure(callback::configure)
                 .configure(logout::configure)
+                .configure(provider_logout_pages::configure)
                 .configure(account_pages::configure)
                 .configure(assets::configure),
         )
         .await;
-        let request = request.peer_addr(SocketAddr::from(([192, 0, 2, 1], 4711)));
+        let request = request.peer_addr(SocketAddr::from((address, 4711)));
         let response: ServiceResponse<_> = app.call(request.to_request()).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.into_body().try_into_bytes().ok().unwrap_or_default();
