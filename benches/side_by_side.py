@@ -100,7 +100,7 @@ def load(process, port, cookie):
         sys.exit(f"not all answers were good:\n{ran}")
     requests = int(re.search(r"(\d+) requests in", ran).group(1))
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", ran).group(1))
-    p99 = re.search(r"99%\s+(\S+)", ran).group(1)
+    p99 = re.search(r"^\s+99%\s+(\S+)", ran, re.MULTILINE).group(1)
     return rate, (cpu(process) - before) / requests * 10_000, p99
 
 

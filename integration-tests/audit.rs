@@ -32,18 +32,21 @@ fn event(user: &str, action: &str) -> Event {
     }
 }
 
-/// A trail of nine events; rotated after every few where `rotate_size` is small.
-fn trail(folder: &Path, rotate_size: u64) -> PathBuf {
-    let file = folder.join("a.jsonl");
-    let settings = config::Audit {
-        file: file.clone(),
+fn settings(file: &Path, rotate_size: u64) -> config::Audit {
+    config::Audit {
+        file: file.to_owned(),
         rotate_size,
         keep: Duration::from_secs(86_400),
         fsync: false,
         reads: true,
         on_failure: config::OnAuditFailure::Refuse,
-    };
-    let audit = Audit::open(&settings, Arc::new(SystemClock)).unwrap();
+    }
+}
+
+/// A trail of nine events; rotated after every few where `rotate_size` is small.
+fn trail(folder: &Path, rotate_size: u64) -> PathBuf {
+    let file = folder.join("a.jsonl");
+    let audit = Audit::open(&settings(&file, rotate_size), Arc::new(SystemClock)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for action in ["run.create", "run.update", "run.delete"] {
         for user in ["ann", "bob", "cem"] {
@@ -98,12 +101,21 @@ fn each_kind_of_tampering_is_named_and_fails() {
 fn a_trail_holds_over_its_rotated_and_packed_files() {
     let folder = tempfile::tempdir().unwrap();
     let file = trail(folder.path(), 1200);
-    let mut packed: Vec<_> = fs::read_dir(folder.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|end| end == "gz"))
-        .collect();
-    assert!(packed.len() >= 2, "{packed:?}");
+    let packed = || -> Vec<_> {
+        let entries = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .filter(|path| path.extension().is_some_and(|end| end == "gz"))
+            .collect()
+    };
+    // What a gateway leaves unpacked when it stops, the next one packs.
+    let next = Audit::open(&settings(&file, 1200), Arc::new(SystemClock)).unwrap();
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while packed().len() < 2 {
+        assert!(std::time::Instant::now() < end, "{:?}", packed());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    next.close();
+    let mut packed = packed();
     assert_eq!(mlgate(&["verify"], &file).status.code(), Some(0));
     packed.sort();
     fs::remove_file(&packed[1]).unwrap();

@@ -25,7 +25,7 @@ const TRAY: usize = 64;
 /// What one thread has to hand in. Its bound is that of the requests under way: each has one event.
 #[derive(Default)]
 struct Tray {
-    events: Vec<Event>,
+    events: Vec<Box<Event>>,
     authors: Vec<oneshot::Sender<Result<(), AuditError>>>,
     /// Somebody is on the way, and will come back for the rest.
     is_carried: bool,
@@ -41,7 +41,7 @@ impl Desk {
         let _ = self.queue.send(Errand::Close);
     }
 
-    pub(super) async fn hand_in(self: &Arc<Self>, event: Event) -> Result<(), AuditError> {
+    pub(super) async fn hand_in(self: &Arc<Self>, event: Box<Event>) -> Result<(), AuditError> {
         let (author, written) = oneshot::channel();
         let tray = self.tray();
         let is_carried = {
@@ -97,7 +97,11 @@ impl Carrier {
             let (done, written) = oneshot::channel();
             // A writer that is gone drops `done`.
             let _ = desk.queue.send(Errand::Write(Batch { events, done }));
-            let result = written.await.unwrap_or(Err(AuditError::Closed));
+            let result = match written.await {
+                // The events end here, where they were made: freeing another thread's memory costs more.
+                Ok((_events, result)) => result,
+                Err(_) => Err(AuditError::Closed),
+            };
             for author in authors {
                 // An author that left does not wait for its answer.
                 let _ = author.send(result.clone());

@@ -16,6 +16,9 @@ use super::chain::Link;
 /// No event is longer; a longer line is no event.
 pub(super) const LONGEST_LINE: u64 = 8 * 1024 * 1024;
 
+/// How much is packed between two looks at whether to go on. Bytes.
+const PACKED_AT_ONCE: u64 = 1 << 20;
+
 pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(file);
     name.push(suffix);
@@ -147,7 +150,10 @@ pub(super) fn write_head(head: &File, link: &Link) -> io::Result<()> {
 }
 
 /// Packs a rotated file: the packed one is whole and on disk before the plain one goes.
-pub(super) fn pack(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When a file cannot be read or written, or it was given up on the way; then the plain one stays.
+pub(super) fn pack(path: &Path, given_up: impl Fn() -> bool) -> io::Result<()> {
     let (packing, packed) = (beside(path, ".gz.part"), beside(path, ".gz"));
     let mut target = OpenOptions::new()
         .write(true)
@@ -156,7 +162,12 @@ pub(super) fn pack(path: &Path) -> io::Result<()> {
         .mode(0o600)
         .open(&packing)?;
     let mut encoder = GzEncoder::new(&mut target, Compression::fast());
-    io::copy(&mut File::open(path)?, &mut encoder)?;
+    let mut source = File::open(path)?;
+    while io::copy(&mut Read::by_ref(&mut source).take(PACKED_AT_ONCE), &mut encoder)? > 0 {
+        if given_up() {
+            return Err(io::Error::other("given up, for the gateway stops"));
+        }
+    }
     encoder.finish()?;
     target.sync_all()?;
     fs::rename(&packing, &packed)?;

@@ -4,6 +4,7 @@ mod chain;
 mod desk;
 mod event;
 mod files;
+mod tidy;
 mod verify;
 mod writer;
 

@@ -54,6 +54,14 @@ fn put_lines(file: &Path, lines: &[String]) {
     fs::write(file, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
 }
 
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(std::time::Instant::now() < end, "{what}: not so after 30 s");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_restart_goes_on_with_the_chain() {
     let folder = tempfile::tempdir().unwrap();
@@ -138,6 +146,27 @@ async fn a_cut_end_stays_visible_after_a_restart() {
     assert_eq!(kinds(&settings.file), [BreakKind::Removed]);
 }
 
+/// Packing 256 MiB takes seconds of a core; at a usual priority these were taken from requests.
+#[tokio::test]
+async fn packing_gives_way_to_requests() {
+    const SCHED_IDLE: &str = "5";
+    let folder = tempfile::tempdir().unwrap();
+    let audit = open(&settings(folder.path().join("a.jsonl")));
+    let policies = || {
+        fs::read_dir("/proc/self/task").unwrap().filter_map(|task| {
+            let stat = fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+            let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+            // proc(5): the policy is field 41, and the state after the name is field 3.
+            (name == "audit-tidy").then(|| rest.split(' ').nth(41 - 3).map(str::to_owned))?
+        })
+    };
+    until("the packing thread is idle's", || {
+        policies().any(|policy| policy == SCHED_IDLE)
+    })
+    .await;
+    audit.close();
+}
+
 #[tokio::test]
 async fn rotation_by_size_and_by_day_keeps_one_chain_over_packed_files() {
     let folder = tempfile::tempdir().unwrap();
@@ -149,8 +178,14 @@ async fn rotation_by_size_and_by_day_keeps_one_chain_over_packed_files() {
         event.time = DAY.plus(Duration::from_secs(if index < 6 { 0 } else { 86_400 }));
         audit.record(event).await.unwrap();
     }
+    let files = || with_rotated(&settings.file);
+    let is_packed = |path: &PathBuf| path.extension().is_some_and(|end| end == "gz");
+    until("three are packed", || {
+        files().iter().filter(|path| is_packed(path)).count() == 3
+    })
+    .await;
     audit.close();
-    let files = with_rotated(&settings.file);
+    let files = files();
     assert_eq!(files.len(), 4, "{files:?}");
     let report = verify(&files).unwrap();
     assert!(report.breaks.is_empty(), "{:?}", report.breaks);

@@ -19,6 +19,7 @@ use super::chain::{self, Link};
 use super::desk::Desk;
 use super::event::{Actor, Event, Outcome, Record, Why};
 use super::files;
+use super::tidy::Tidier;
 
 /// Threads whose events are written at once.
 const THREADS: usize = 64;
@@ -37,11 +38,14 @@ pub enum AuditError {
     Closed,
 }
 
-/// Events of one thread, and where to tell how it went. It comes back when all of them are written, or none.
+/// Events of one thread, and where to tell how it went. They come back when all of them are written, or none.
 pub(super) struct Batch {
-    pub(super) events: Vec<Event>,
-    pub(super) done: oneshot::Sender<Result<(), AuditError>>,
+    pub(super) events: Vec<Box<Event>>,
+    pub(super) done: oneshot::Sender<Written>,
 }
+
+/// A batch's events, and how it went with all of them.
+pub(super) type Written = (Vec<Box<Event>>, Result<(), AuditError>);
 
 /// What the writer is asked for.
 pub(super) enum Errand {
@@ -92,8 +96,8 @@ impl Audit {
     ///
     /// # Errors
     /// When it could not be written; then no part of it is in the trail.
-    pub async fn record(&self, event: Event) -> Result<(), AuditError> {
-        self.desk.hand_in(event).await
+    pub async fn record(&self, event: impl Into<Box<Event>>) -> Result<(), AuditError> {
+        self.desk.hand_in(event.into()).await
     }
 
     /// False from a failed write to the next one that succeeds; the writer tries by itself every second.
@@ -146,10 +150,10 @@ impl Writer {
                     Errand::Close => None,
                 })
                 .collect::<Vec<_>>();
-            let result = self.write(batches.iter().flat_map(|batch| &batch.events));
-            for Batch { done, .. } in batches {
+            let result = self.write(batches.iter().flat_map(|batch| &batch.events).map(AsRef::as_ref));
+            for Batch { events, done } in batches {
                 // A thread that ended does not wait for its answer.
-                let _ = done.send(result.clone());
+                let _ = done.send((events, result.clone()));
             }
             if is_last {
                 return;
@@ -204,15 +208,7 @@ struct Trail {
     /// A write failed, and what it left behind its place could not be cut off yet.
     remains: bool,
     found: Option<(&'static str, String)>,
-    tidying: Option<JoinHandle<()>>,
-}
-
-impl Drop for Trail {
-    fn drop(&mut self) {
-        if self.tidying.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("packing rotated trail files ended badly");
-        }
-    }
+    tidier: Tidier,
 }
 
 impl Trail {
@@ -262,21 +258,18 @@ impl Trail {
             _ => written,
         };
         let first = first_event(&config.file).map_err(failed)?;
-        let (config, buffer) = (config.clone(), Vec::new());
-        let mut trail = Self {
-            config,
+        Ok(Self {
+            tidier: Tidier::start(config),
+            config: config.clone(),
             file,
             head,
             length,
             link,
             first,
-            buffer,
+            buffer: Vec::new(),
             found,
             remains: false,
-            tidying: None,
-        };
-        trail.tidy();
-        Ok(trail)
+        })
     }
 
     /// All of the events or none.
@@ -338,31 +331,8 @@ impl Trail {
         })?;
         self.length = 0;
         self.first = None;
-        self.tidy();
+        self.tidier.ask();
         Ok(())
-    }
-
-    /// Packs what was rotated and deletes what is too old, beside the writing; one at a time.
-    fn tidy(&mut self) {
-        let (file, keep, before) = (self.config.file.clone(), self.config.keep, self.tidying.take());
-        let tidying = move || {
-            if before.is_some_and(|thread| thread.join().is_err()) {
-                tracing::error!("packing rotated trail files ended badly");
-            }
-            for path in files::rotated(&file)
-                .iter()
-                .filter(|path| path.extension().is_none_or(|end| end != "gz"))
-            {
-                if let Err(error) = files::pack(path) {
-                    tracing::warn!(%error, "a rotated trail file cannot be packed");
-                }
-            }
-            files::delete_old(&file, keep);
-        };
-        match std::thread::Builder::new().name("audit-tidy".to_owned()).spawn(tidying) {
-            Ok(thread) => self.tidying = Some(thread),
-            Err(error) => tracing::warn!(%error, "rotated trail files are not packed"),
-        }
     }
 }
 

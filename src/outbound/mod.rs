@@ -5,6 +5,7 @@ mod pool;
 pub mod provider;
 pub mod tls;
 pub mod upstream;
+mod wire;
 
 pub use body::LocalBody;
 pub use upstream::{UpstreamClient, UpstreamError};

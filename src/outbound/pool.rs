@@ -85,7 +85,8 @@ impl Line {
         let Some(origin) = self.origin.upgrade().filter(|_| !self.sender.is_closed()) else {
             return;
         };
-        self.idle_since = Instant::now();
+        let now = Instant::now();
+        self.idle_since = now;
         let key = Arc::as_ptr(&origin) as usize;
         let late = POOLS.with_borrow_mut(|pools| {
             if !pools.contains_key(&key) {
@@ -100,7 +101,7 @@ impl Line {
                 .lines
                 .iter()
                 .take(4)
-                .take_while(|line| line.idle_since.elapsed() >= IDLE_LIMIT)
+                .take_while(|line| now - line.idle_since >= IDLE_LIMIT)
                 .count();
             let late = late.max((pool.lines.len() + 1).saturating_sub(IDLE_COUNT));
             let late: Vec<_> = pool.lines.drain(..late).collect();

@@ -24,6 +24,7 @@ use tokio_rustls::TlsConnector;
 use super::body::{LocalBody, Upload, Watched, collect, empty, full};
 use super::pool::{Line, attach};
 use super::tls;
+use super::wire::Wire;
 use crate::config;
 
 /// What one connection may hold of an answer that its client takes slowly.
@@ -305,7 +306,7 @@ async fn drive<T>(io: T) -> Result<(SendRequest<LocalBody>, AbortHandle), Box<dy
 where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
-    let (sender, connection) = Builder::new().max_buf_size(READ_BUFFER).handshake(io).await?;
+    let (sender, connection) = Builder::new().max_buf_size(READ_BUFFER).handshake(Wire(io)).await?;
     let driver = tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to MLflow ended");

@@ -18,8 +18,8 @@ use crate::outbound::{LocalBody, UpstreamError, body};
 use crate::policy::Permit;
 
 use super::headers::{self, Rewrite};
-use super::identify::{GATEWAY_HEADER, goes_to_vendors};
-use super::incoming::{Incoming, SenderFault};
+use super::identify::goes_to_vendors;
+use super::incoming::{Incoming, SenderFault, name};
 use super::introduce::{self, Introduction};
 use super::record::Record;
 use super::{Gate, Halted, Stopped, Upstream};
@@ -158,14 +158,14 @@ impl Gate {
         incoming: &Incoming,
     ) -> http::HeaderMap {
         let to_vendors = goes_to_vendors(target);
-        let foreign_authorization = to_vendors && incoming.all(GATEWAY_HEADER).next().is_some();
+        let foreign_authorization = to_vendors && incoming.all(name::X_MLFLOW_AUTHORIZATION).next().is_some();
         let mut headers = if to_vendors {
             http::HeaderMap::new()
         } else {
             self.introduce(upstream, introduction, incoming)
         };
         headers::for_upstream(
-            incoming.all("connection"),
+            incoming.all(name::CONNECTION),
             incoming.pairs(),
             to_vendors,
             foreign_authorization,
@@ -191,7 +191,7 @@ impl Gate {
             }
         };
         set("x-request-id", incoming.id.as_str());
-        let traceparent = incoming.id.traceparent(incoming.all("traceparent").next());
+        let traceparent = incoming.id.traceparent(incoming.all(name::TRACEPARENT).next());
         set("traceparent", &traceparent);
         set("x-forwarded-host", self.site.authority(upstream, incoming.host()));
         headers.insert("x-forwarded-proto", self.site.scheme.clone());

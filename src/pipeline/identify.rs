@@ -8,12 +8,9 @@ use crate::mlflow::Source;
 use crate::sessions::SessionError;
 use crate::tokens::{TokenError, Tokens};
 
-use super::incoming::Incoming;
+use super::incoming::{Incoming, name};
 use super::recheck::Rechecked;
 use super::{Gate, Stopped};
-
-/// MLflow's own convention on `/gateway/*`, where `Authorization` may hold a model vendor's key.
-pub(super) const GATEWAY_HEADER: &str = "x-mlflow-authorization";
 
 /// Whether MLflow hands this path's headers on to model vendors.
 pub(super) fn goes_to_vendors(path: &str) -> bool {
@@ -37,7 +34,7 @@ impl Gate {
     }
 
     async fn by_cookie(&self, incoming: &Incoming) -> Result<Caller, Stopped> {
-        let Some(cookie) = self.cookies.session(incoming.all("cookie")).one() else {
+        let Some(cookie) = self.cookies.session(incoming.all(name::COOKIE)).one() else {
             return Err(Stopped::NotSignedIn);
         };
         let find = async || {
@@ -108,19 +105,19 @@ impl Gate {
 
 /// The one header that shows a credential. Two of them are no credential.
 fn shown(incoming: &Incoming) -> Result<Option<&[u8]>, Stopped> {
-    let one = |name| {
-        let mut values = incoming.all(name);
+    let one = |named| {
+        let mut values = incoming.all(named);
         match (values.next(), values.next()) {
             (Some(_), Some(_)) => Err(Stopped::BadCredential),
             (value, _) => Ok(value),
         }
     };
     if goes_to_vendors(incoming.path())
-        && let Some(value) = one(GATEWAY_HEADER)?
+        && let Some(value) = one(name::X_MLFLOW_AUTHORIZATION)?
     {
         return Ok(Some(value));
     }
-    one("authorization")
+    one(name::AUTHORIZATION)
 }
 
 /// The token in a header's value.

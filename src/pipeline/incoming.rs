@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::dev::Payload;
+use actix_web::http::header::HeaderName;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use hyper::body::{Body, Frame, SizeHint};
@@ -21,6 +22,20 @@ use crate::mlflow::{MlflowError, Source};
 use crate::telemetry::RequestId;
 
 use super::{Gate, address};
+
+/// Header names that are asked for with every request: parsed once, by the compiler.
+pub(super) mod name {
+    use actix_web::http::header::HeaderName;
+    pub use actix_web::http::header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN, X_FORWARDED_FOR,
+    };
+
+    pub const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+    pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+    /// MLflow's own convention on `/gateway/*`, where `Authorization` may hold a model vendor's key.
+    pub const X_MLFLOW_AUTHORIZATION: HeaderName = HeaderName::from_static("x-mlflow-authorization");
+    pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+}
 
 /// A body moves at least this much …
 const PACE_BYTES: u64 = 1024;
@@ -43,11 +58,11 @@ impl Gate {
         let headers = request.headers();
         let network = &self.config.network;
         let forwarded: Vec<&[u8]> = headers
-            .get_all("x-forwarded-for")
+            .get_all(name::X_FORWARDED_FOR)
             .map(|value| value.as_bytes())
             .collect();
         let id = RequestId::new(&*self.trail.random);
-        let id = match headers.get("x-request-id") {
+        let id = match headers.get(name::X_REQUEST_ID) {
             Some(given) if address::is_trusted(peer, network) => id.taken_over(given.as_bytes()),
             Some(_) | None => id,
         };
@@ -111,13 +126,13 @@ impl Incoming {
     }
 
     /// All values of a header.
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn all(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
         self.request.headers().get_all(name).map(|value| value.as_bytes())
     }
 
     /// The host that was asked for, with its port.
     pub(super) fn host(&self) -> Option<&str> {
-        self.request.headers().get("host")?.to_str().ok()
+        self.request.headers().get(name::HOST)?.to_str().ok()
     }
 
     /// The authority of an absolute-form target.
@@ -138,7 +153,7 @@ impl Incoming {
     pub(super) fn announced_length(&self) -> Option<u64> {
         self.request
             .headers()
-            .get("content-length")?
+            .get(name::CONTENT_LENGTH)?
             .to_str()
             .ok()?
             .parse()
@@ -171,7 +186,11 @@ impl Source for Incoming {
     }
 
     fn header(&self, name: &str) -> Vec<&[u8]> {
-        self.all(name).collect()
+        self.request
+            .headers()
+            .get_all(name)
+            .map(|value| value.as_bytes())
+            .collect()
     }
 
     async fn body(&mut self) -> Result<Bytes, MlflowError> {

@@ -29,7 +29,7 @@ impl Trail {
         !self.refuse || self.audit.healthy()
     }
 
-    fn write_later(self: &Arc<Self>, event: Event) {
+    fn write_later(self: &Arc<Self>, event: Box<Event>) {
         let trail = self.clone();
         // Without a runtime the process is at its end, and the trail closed already.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -41,7 +41,7 @@ impl Trail {
         }
     }
 
-    async fn write(&self, event: Event) -> Result<(), AuditError> {
+    async fn write(&self, event: Box<Event>) -> Result<(), AuditError> {
         let started = Instant::now();
         let written = self.audit.record(event).await;
         self.metrics.audit_lag(started.elapsed());
@@ -184,8 +184,8 @@ impl Record {
         self.bytes_out = bytes_out;
     }
 
-    fn finish(&mut self, outcome: Outcome, reason: &Reason) -> Option<Event> {
-        let mut event = *self.event.take()?;
+    fn finish(&mut self, outcome: Outcome, reason: &Reason) -> Option<Box<Event>> {
+        let mut event = self.event.take()?;
         let took = self.started.elapsed();
         self.trail.metrics.request(self.class, outcome.as_str(), took);
         event.outcome = outcome;

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::domain::{Caller, Via};
 use crate::mlflow::Source;
 
-use super::incoming::Incoming;
+use super::incoming::{Incoming, name};
 use super::{Stopped, Upstream};
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Site {
         if line + headers > header_size {
             return Err(Stopped::HeadersTooLarge);
         }
-        if incoming.all("host").count() != 1 {
+        if incoming.all(name::HOST).count() != 1 {
             return Err(Stopped::Malformed("A request names one host.".to_owned()));
         }
         if incoming
@@ -87,12 +87,12 @@ impl Site {
 }
 
 fn is_from_here(incoming: &Incoming, origin: &str) -> bool {
-    let mut origins = incoming.all("origin");
+    let mut origins = incoming.all(name::ORIGIN);
     match (origins.next(), origins.next()) {
         (Some(only), None) => only == origin.as_bytes(),
         (Some(_), Some(_)) => false,
         (None, _) => {
-            let mut fetched = incoming.all("sec-fetch-site");
+            let mut fetched = incoming.all(name::SEC_FETCH_SITE);
             fetched.next() == Some(b"same-origin") && fetched.next().is_none()
         }
     }
