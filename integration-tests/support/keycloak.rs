@@ -188,6 +188,15 @@ impl Keycloak {
         );
     }
 
+    /// What Keycloak makes of a service provider's metadata, as it would import it.
+    pub fn reads_metadata(&self, text: &str) -> Value {
+        let answer = self.admin_with("POST", "client-description-converter", |request| {
+            request.body("application/xml", text)
+        });
+        self.done(&answer);
+        answer.json()
+    }
+
     /// A person of the test's own, in one group by its path or in none.
     pub fn person(&self, name: &str, group: Option<&str>) {
         self.create(
@@ -259,6 +268,13 @@ impl Keycloak {
 
     /// Asks the admin API about something below the realm.
     fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> Response {
+        self.admin_with(method, path, |request| match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+    }
+
+    fn admin_with(&self, method: &str, path: &str, body: impl FnOnce(Request) -> Request) -> Response {
         let token = Request::new("POST", "/realms/master/protocol/openid-connect/token")
             .form(&[
                 ("grant_type", "password"),
@@ -269,11 +285,8 @@ impl Keycloak {
             .send(&self.authority)
             .json();
         let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
-        let mut request = Request::new(method, &format!("/admin/realms/test/{path}")).header("Authorization", &bearer);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        request.send(&self.authority)
+        let request = Request::new(method, &format!("/admin/realms/test/{path}")).header("Authorization", &bearer);
+        body(request).send(&self.authority)
     }
 }
 
