@@ -243,9 +243,9 @@ impl Saml {
     }
 
     /// Dresses a message for its binding. Signing takes milliseconds, and so its place away from the workers.
-    async fn send(&self, endpoint: SamlBinding, to: Url, dressed: Dressed) -> Result<Onward, ProviderError> {
+    async fn send(&self, binding: SamlBinding, to: Url, dressed: Dressed) -> Result<Onward, ProviderError> {
         let config = self.config.clone();
-        let sent = tokio::task::spawn_blocking(move || dressed.send(endpoint, &to, &config.key)).await;
+        let sent = tokio::task::spawn_blocking(move || dressed.send(binding, &to, &config.key)).await;
         let sent = sent.map_err(|error| ProviderError::Unavailable(error.to_string()))?;
         sent.map_err(ProviderError::Unavailable)
     }
