@@ -35,6 +35,19 @@ impl Scene {
 
     /// Likewise, with the APIs that tell groups at these places.
     pub fn at(places: Places, change: impl FnOnce(&mut OidcProvider)) -> Self {
+        Self::within(Bounds::default(), places, change)
+    }
+
+    /// A gateway that soon gives up, for providers that are silent.
+    fn hurried() -> Self {
+        let bounds = Bounds {
+            total: Duration::from_millis(700),
+            ..Bounds::default()
+        };
+        Self::within(bounds, Places::default(), |_| {})
+    }
+
+    fn within(bounds: Bounds, places: Places, change: impl FnOnce(&mut OidcProvider)) -> Self {
         let idp = LyingProvider::start();
         let mut config = OidcProvider {
             issuer: idp.issuer.clone(),
@@ -49,10 +62,6 @@ impl Scene {
         };
         change(&mut config);
         let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(NOW)));
-        let bounds = Bounds {
-            total: Duration::from_millis(700),
-            ..Bounds::default()
-        };
         let parts = OidcParts {
             recheck: RECHECK,
             clock: clock.clone(),
@@ -409,10 +418,12 @@ async fn a_refusal_at_the_provider_is_told_as_such() {
 
 /// Needs userinfo: the groups are told there alone.
 fn without_groups() -> Scene {
-    Scene::new().lie(|says| {
-        says.claims.as_object_mut().unwrap().remove("groups");
-        says.userinfo["groups"] = json!(["from-userinfo"]);
-    })
+    Scene::new().lie(no_groups)
+}
+
+fn no_groups(says: &mut Says) {
+    says.claims.as_object_mut().unwrap().remove("groups");
+    says.userinfo["groups"] = json!(["from-userinfo"]);
 }
 
 #[tokio::test]
@@ -456,7 +467,7 @@ async fn oversized_answers_are_refused() {
 async fn slow_and_broken_endpoints_are_told_as_away() {
     for fault in [Fault::Silent, Fault::Status(503)] {
         for path in ["/.well-known/openid-configuration", "/jwks", "/token", "/userinfo"] {
-            let scene = without_groups().lie(|says| says.fail(path, fault));
+            let scene = Scene::hurried().lie(no_groups).lie(|says| says.fail(path, fault));
             assert!(
                 matches!(scene.sign_in().await, Err(ProviderError::Unavailable(_))),
                 "{path}"
@@ -571,7 +582,7 @@ async fn a_recheck_refuses_another_subject_and_what_the_provider_ended() {
     let recheck = || scene.oidc.recheck(&vouched.identity, vouched.state.as_deref());
     scene.idp.lie(|says| says.claims["sub"] = "subject-2".into());
     assert!(matches!(recheck().await, Err(ProviderError::Refused(_))));
-    scene.idp.lie(|says| says.fail("/token", Fault::Silent));
+    scene.idp.lie(|says| says.fail("/token", Fault::Status(503)));
     assert!(matches!(recheck().await, Err(ProviderError::Unavailable(_))));
     scene.idp.lie(|says| {
         says.faults.clear();
