@@ -31,7 +31,7 @@ mod users;
 mod value;
 
 pub use audit::{Audit, OnAuditFailure};
-pub use check::Check;
+pub use check::{Check, CheckEndpoint};
 pub use google::{GOOGLE, GoogleApi, GoogleGroups, ServiceAccount};
 pub use ldap::{LdapProvider, LdapSchema, LdapUrl, NestedGroups};
 pub use limits::{Limits, Rate};
@@ -154,7 +154,7 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
     let network = network::read(root.section("network"));
     let (upstreams, upstream_names) = upstream::read_all(&root);
     let session = session::read(root.section("session"), public_url.as_ref(), random);
-    let check = check::read(root.section("check"));
+    let check = check::read(root.section("check"), &network);
     let (providers, provider_ids) = provider::read_all(&root, public_url.as_ref());
     let roles = role::read_all(&root, &provider_ids, &upstream_names);
     let tokens = tokens::read(root.section("tokens"));

@@ -12,7 +12,7 @@ use super::listing::Plan;
 use super::lookup::Lookup;
 use super::resolve::{self, Parts};
 use super::routes::{Body, Found, List, Need, Reply, Routes, Row, Verb, Version};
-use super::{Answer, MlflowError, Outgoing, OutgoingBody, Request, Source, fields, tags};
+use super::{Answer, Carried, MlflowError, Outgoing, OutgoingBody, Request, Source, fields, tags, unseen};
 use crate::config;
 use crate::domain::{Access, Clock, Kind, Permission, Resource};
 use crate::outbound::UpstreamClient;
@@ -111,6 +111,10 @@ impl Mlflow {
         let version = self.version().ok_or(MlflowError::NotReady)?;
         let found = self.find(&method, &target, version)?;
         let row = found.row;
+        let carried = source.carried();
+        if carried == Carried::Unseen {
+            return self.unseen(source, method, target, &found).await;
+        }
         let (body, json) = read_body(row, source).await?;
         one_spelling(&found, &target, json.as_ref())?;
         tags::refuse_reserved(row.action, &tags::named(&found, &target, json.as_ref()))?;
@@ -128,6 +132,9 @@ impl Mlflow {
         if let Some(workspace) = one_header(source, "x-mlflow-workspace")? {
             accesses.push(Access::on(Permission::Use, Resource::named(Kind::Workspace, workspace)));
         }
+        if carried != Carried::ByUs {
+            accesses.extend(unseen::uncut(row));
+        }
         let body = match row.body {
             Body::Stream => OutgoingBody::Stream,
             _ if body.is_empty() => OutgoingBody::Empty,
@@ -142,6 +149,48 @@ impl Mlflow {
                 body,
             },
             answer: self.answer(row.reply, plan),
+        })
+    }
+
+    /// A request whose body an ingress keeps to itself.
+    async fn unseen(
+        &self,
+        source: &impl Source,
+        method: Method,
+        target: Target,
+        found: &Found,
+    ) -> Result<Request, MlflowError> {
+        let row = found.row;
+        let version = self.version().ok_or(MlflowError::NotReady)?;
+        let announced = one_header(source, "content-length")?.is_some_and(|length| length != "0");
+        if row.body == Body::None && announced {
+            return Err(malformed("This request must not have a body."));
+        }
+        one_spelling(found, &target, None)?;
+        tags::refuse_reserved(row.action, &tags::named(found, &target, None))?;
+        let header = |name: &str| one_header(source, name);
+        let parts = Parts {
+            found,
+            target: &target,
+            json: None,
+            body: &Bytes::new(),
+            header: &header,
+        };
+        let mut accesses = resolve::unseen(&self.lookup, &self.artifact_roots, &parts).await?;
+        accesses.extend(unseen::uncut(row));
+        accesses.extend(unseen::trace_storage(row, version));
+        if let Some(workspace) = one_header(source, "x-mlflow-workspace")? {
+            accesses.push(Access::on(Permission::Use, Resource::named(Kind::Workspace, workspace)));
+        }
+        Ok(Request {
+            action: row.action,
+            accesses,
+            outgoing: Outgoing {
+                method,
+                target: target.text,
+                body: OutgoingBody::Empty,
+            },
+            answer: Answer::Forward,
         })
     }
 

@@ -4,6 +4,7 @@ pub mod account;
 pub mod admin_api;
 pub mod assets;
 pub mod callback;
+mod check;
 pub mod csrf;
 mod error;
 pub mod front;
@@ -39,6 +40,7 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             .configure(account::configure)
             .configure(assets::configure)
             .configure(jwks::configure)
+            .configure(check::configure)
             // Nothing under /auth is MLflow's, whatever it may have there one day.
             .service(web::scope("/auth").default_service(web::to(async || error::not_found())));
         if !base.is_empty() {
