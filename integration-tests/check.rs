@@ -255,7 +255,7 @@ fn what_an_ingress_does_not_say_is_not_guessed() {
                 refused(&others, "with another family's headers");
             }
             refused(&question.clone().header(name, "GET"), &format!("{name} twice"));
-            for bad in ["", "\u{e9}", "http://", "a b", "//%zz\u{1}", "javascript:alert(1)"] {
+            for bad in ["", "\u{e9}", "http://", "a b", "javascript:alert(1)"] {
                 refused(&with(&question, name, bad), &format!("{name}: {bad:?}"));
             }
         }
