@@ -131,8 +131,12 @@ async fn an_honest_job_is_who_its_rule_says() {
         .await;
     assert_eq!(pod.identity.user, "github:acme/train");
     assert_ne!(pod.id, job.id);
-    scene.is_taken(|header, _| header["typ"] = "application/jwt".into()).await;
-    scene.is_taken(|header, _| drop(header.as_object_mut().unwrap().remove("kid"))).await;
+    scene
+        .is_taken(|header, _| header["typ"] = "application/jwt".into())
+        .await;
+    scene
+        .is_taken(|header, _| drop(header.as_object_mut().unwrap().remove("kid")))
+        .await;
 }
 
 #[tokio::test]
@@ -179,7 +183,9 @@ async fn a_token_is_for_its_time() {
         scene.is_refused(words, |_, claims| claims[claim] = value).await;
     }
     scene.is_taken(|_, claims| claims["exp"] = json!(NOW - 59)).await;
-    scene.is_taken(|_, claims| drop(claims.as_object_mut().unwrap().remove("nbf"))).await;
+    scene
+        .is_taken(|_, claims| drop(claims.as_object_mut().unwrap().remove("nbf")))
+        .await;
     // What was found good once is not good for ever.
     let token = scene.token(|_, _| {});
     scene.issuers.identify(&token).await.unwrap();
@@ -193,8 +199,12 @@ async fn another_type_is_refused() {
     for typ in ["at+jwt", "logout+jwt", "secevent+jwt", "", "xJWT"] {
         scene.is_refused("typ", |header, _| header["typ"] = typ.into()).await;
     }
-    scene.is_refused("no signed token", |header, _| header["typ"] = json!(7)).await;
-    scene.is_refused("crit", |header, _| header["crit"] = json!(["b64"])).await;
+    scene
+        .is_refused("no signed token", |header, _| header["typ"] = json!(7))
+        .await;
+    scene
+        .is_refused("crit", |header, _| header["crit"] = json!(["b64"]))
+        .await;
 }
 
 #[tokio::test]
@@ -263,12 +273,16 @@ async fn an_issuer_may_have_several_rules() {
         rules.push(second);
     });
     assert_eq!(scene.is_taken(|_, _| {}).await.identity.provider, "github");
-    let ship = scene.is_taken(|_, claims| claims["repository"] = "acme/ship".into()).await;
+    let ship = scene
+        .is_taken(|_, claims| claims["repository"] = "acme/ship".into())
+        .await;
     assert_eq!(
         (ship.identity.provider.as_str(), ship.identity.groups.as_slice()),
         ("release", &["release".to_owned()][..])
     );
-    scene.is_refused("repository", |_, claims| claims["repository"] = "acme/none".into()).await;
+    scene
+        .is_refused("repository", |_, claims| claims["repository"] = "acme/none".into())
+        .await;
     assert_eq!(scene.keys_asked(), 1, "one issuer has one set of keys");
 }
 
@@ -283,7 +297,9 @@ async fn a_new_key_is_found_and_unknown_ones_are_looked_for_once_in_a_while() {
     assert_eq!(scene.keys_asked(), 2);
     refused(scene.issuers.identify(&old).await, "unknown key");
     for kid in 0..500 {
-        scene.is_refused("unknown key", |header, _| header["kid"] = format!("no-{kid}").into()).await;
+        scene
+            .is_refused("unknown key", |header, _| header["kid"] = format!("no-{kid}").into())
+            .await;
     }
     assert_eq!(scene.keys_asked(), 2, "unknown keys ask no more than once in a while");
     scene.clock.advance(Duration::from_secs(31));
@@ -381,14 +397,21 @@ async fn nothing_is_believed_without_keys() {
         let scene = Scene::new();
         scene.idp.lie(|says| says.fail(path, fault));
         let answer = scene.issuers.identify(&scene.token(|_, _| {})).await;
-        assert!(matches!(answer, Err(ProviderError::Unavailable(_))), "{path}: {answer:?}");
+        assert!(
+            matches!(answer, Err(ProviderError::Unavailable(_))),
+            "{path}: {answer:?}"
+        );
     }
     let scene = Scene::new();
-    scene.idp.lie(|says| says.discovery["issuer"] = "https://evil.test".into());
+    scene
+        .idp
+        .lie(|says| says.discovery["issuer"] = "https://evil.test".into());
     let answer = scene.issuers.identify(&scene.token(|_, _| {})).await;
     assert!(matches!(answer, Err(ProviderError::Unavailable(_))), "{answer:?}");
     let scene = Scene::new();
-    scene.idp.lie(|says| says.discovery["jwks_uri"] = "http://idp.example.test/jwks".into());
+    scene
+        .idp
+        .lie(|says| says.discovery["jwks_uri"] = "http://idp.example.test/jwks".into());
     assert!(scene.issuers.identify(&scene.token(|_, _| {})).await.is_err());
 }
 
@@ -413,7 +436,11 @@ async fn keys_of_every_kind_are_read_from_a_file_and_no_other_algorithm_passes()
     let sign = |kid: &str, alg: &str| {
         let header = json!({"alg": alg, "kid": kid});
         let body = claims(&scene.idp.issuer, NOW);
-        let signed = format!("{}.{}", encode(header.to_string().as_bytes()), encode(body.to_string().as_bytes()));
+        let signed = format!(
+            "{}.{}",
+            encode(header.to_string().as_bytes()),
+            encode(body.to_string().as_bytes())
+        );
         let by_rsa = |padding: &'static dyn ring::signature::RsaEncoding| {
             let mut signature = vec![0; rsa.public().modulus_len()];
             rsa.sign(padding, &random, signed.as_bytes(), &mut signature).unwrap();
@@ -430,7 +457,13 @@ async fn keys_of_every_kind_are_read_from_a_file_and_no_other_algorithm_passes()
         let job = scene.issuers.identify(&sign(kid, alg)).await;
         assert_eq!(job.unwrap().identity.user, "github:acme/train", "{kid} {alg}");
     }
-    for (kid, alg) in [("pinned", "PS256"), ("ed", "RS256"), ("rsa", "EdDSA"), ("rsa", "HS256"), ("rsa", "RS512")] {
+    for (kid, alg) in [
+        ("pinned", "PS256"),
+        ("ed", "RS256"),
+        ("rsa", "EdDSA"),
+        ("rsa", "HS256"),
+        ("rsa", "RS512"),
+    ] {
         refused(scene.issuers.identify(&sign(kid, alg)).await, "sign");
     }
     assert_eq!(scene.keys_asked(), 0);
@@ -463,7 +496,10 @@ fn a_job_reaches_mlflow_as_itself_and_others_are_refused_and_recorded() {
     let gateway = gateway(&idp, &echo);
     let now = SystemClock.now().seconds();
     let token = |change: fn(&mut Value, &mut Value)| {
-        let (mut header, mut claims) = (json!({"alg": "ES256", "kid": "one", "typ": "JWT"}), claims(&idp.issuer, now));
+        let (mut header, mut claims) = (
+            json!({"alg": "ES256", "kid": "one", "typ": "JWT"}),
+            claims(&idp.issuer, now),
+        );
         change(&mut header, &mut claims);
         idp.sign(&header, &claims)
     };
@@ -471,16 +507,24 @@ fn a_job_reaches_mlflow_as_itself_and_others_are_refused_and_recorded() {
     let answer = gateway.send(&shown(&good));
     assert_eq!(answer.status, 200, "{}", answer.text());
     let reached = answer.json();
-    assert_eq!(reached["headers"]["x-forwarded-user"], "github:acme/train", "{reached}");
-    assert_eq!(reached["headers"]["x-forwarded-groups"], "ci");
-    assert_eq!(reached["headers"]["x-mlgate-roles"], "jobs");
+    let told = reached["headers"].as_array().unwrap();
+    for header in [
+        json!(["x-forwarded-user", "github:acme/train"]),
+        json!(["x-forwarded-groups", "ci"]),
+        json!(["x-mlgate-roles", "jobs"]),
+    ] {
+        assert!(told.contains(&header), "{header} is not in {reached}");
+    }
     assert!(!reached.to_string().contains(&good), "the token stays here");
     let writes = Request::new("POST", "/api/2.0/mlflow/experiments/create").json(&json!({"name": "x"}));
     let answer = gateway.send(&writes.header("Authorization", &format!("Bearer {good}")));
     assert_eq!(answer.status, 403, "{}", answer.text());
 
     let bad: [(&str, String); 8] = [
-        ("repository", token(|_, claims| claims["repository"] = "evil/fork".into())),
+        (
+            "repository",
+            token(|_, claims| claims["repository"] = "evil/fork".into()),
+        ),
         ("ref", token(|_, claims| claims["ref"] = "refs/heads/dev".into())),
         ("aud", token(|_, claims| claims["aud"] = "https://other.test".into())),
         ("iss", token(|_, claims| claims["iss"] = "https://evil.test".into())),
@@ -500,7 +544,10 @@ fn a_job_reaches_mlflow_as_itself_and_others_are_refused_and_recorded() {
         assert_eq!(answer.json()["error_code"], "UNAUTHENTICATED");
         assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
         let event = gateway.events().into_iter().last().unwrap();
-        assert_eq!((&event["outcome"], &event["reason"]["code"]), (&json!("refused"), &json!("bad_credential")));
+        assert_eq!(
+            (&event["outcome"], &event["reason"]["code"]),
+            (&json!("refused"), &json!("bad_credential"))
+        );
         let said = event["reason"]["text"].as_str().unwrap();
         assert!(said.contains(words), "{said} does not say {words}");
     }
@@ -516,7 +563,11 @@ fn a_job_reaches_mlflow_as_itself_and_others_are_refused_and_recorded() {
         (&event["actor"]["provider"], &event["actor"]["via"], &event["outcome"]),
         (&json!("github"), &json!("jwt"), &json!("allowed"))
     );
-    let everything = format!("{}{}", std::fs::read_to_string(gateway.audit_file()).unwrap(), gateway.log());
+    let everything = format!(
+        "{}{}",
+        std::fs::read_to_string(gateway.audit_file()).unwrap(),
+        gateway.log()
+    );
     let secret = good.rsplit('.').next().unwrap();
     assert!(!everything.contains(secret), "a token is in the trail or the log");
 }
@@ -528,7 +579,9 @@ fn a_flood_of_forged_tokens_asks_the_issuer_once_and_delays_nobody() {
     let now = SystemClock.now().seconds();
     let token = |kid: &str| idp.sign(&json!({"alg": "ES256", "kid": kid}), &claims(&idp.issuer, now));
     let good = token("one");
-    until("the keys are there", Duration::from_secs(10), || gateway.send(&shown(&good)).status == 200);
+    until("the keys are there", Duration::from_secs(10), || {
+        gateway.send(&shown(&good)).status == 200
+    });
     // From here on each look-up hangs: whoever waits for one is delayed for seconds.
     idp.lie(|says| says.fail("/jwks", Fault::Silent));
     let before = idp.asked("/jwks");

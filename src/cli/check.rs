@@ -47,7 +47,11 @@ pub(super) fn run(asked: &Check, out: &mut dyn Write) -> io::Result<Exit> {
         }
     };
     if asked.json {
-        writeln!(out, "{}", json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings }))?;
+        writeln!(
+            out,
+            "{}",
+            json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings })
+        )?;
     } else {
         for warning in &warnings {
             writeln!(out, "{}: warning: {warning}", asked.config.display())?;

@@ -111,7 +111,9 @@ fn read(section: Section<'_>, ids: &mut BTreeSet<String>) -> Option<TrustedIssue
     let conditions = conditions(&section);
     let groups = section.list("groups", value::text).unwrap_or_default();
     if let Some(conditions) = &conditions
-        && conditions.iter().all(|condition| OF_ANYBODY.contains(&condition.claim.as_str()))
+        && conditions
+            .iter()
+            .all(|condition| OF_ANYBODY.contains(&condition.claim.as_str()))
     {
         let text = "names nobody: whoever can get a token of this issuer is trusted; match its repository, project, namespace or account";
         section.warn("match", text);

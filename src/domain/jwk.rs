@@ -135,7 +135,8 @@ fn jwk(written: &Value) -> Option<Jwk> {
     };
     let key = match (text("kty")?, text("crv")) {
         ("RSA", _) => {
-            let number = |name: &str| bytes(name).map(|bytes| bytes.into_iter().skip_while(|byte| *byte == 0).collect());
+            let number =
+                |name: &str| bytes(name).map(|bytes| bytes.into_iter().skip_while(|byte| *byte == 0).collect());
             let (modulus, exponent): (Vec<u8>, Vec<u8>) = (number("n")?, number("e")?);
             if !MODULUS.contains(&modulus.len()) || exponent.len() > LONGEST_EXPONENT {
                 return None;
@@ -219,6 +220,10 @@ mod tests {
             assert!(KeySet::read(text.as_bytes()).is_err(), "{text}");
         }
         assert!(read(&vec![rsa(256); 65]).unwrap_err().contains("64"));
-        assert!(read(&[with(rsa(256), "d", json!("x"))]).unwrap_err().contains("private"));
+        assert!(
+            read(&[with(rsa(256), "d", json!("x"))])
+                .unwrap_err()
+                .contains("private")
+        );
     }
 }

@@ -95,7 +95,10 @@ impl<'t> Jws<'t> {
     /// All claims, once one of these keys is seen to have signed them.
     pub(super) fn believe(&self, keys: &KeySet) -> Result<&Claims, Unsigned> {
         let mut verdict = Unsigned::UnknownKey;
-        for key in keys.iter().filter(|key| key.fits(self.key_id.as_deref(), self.algorithm)) {
+        for key in keys
+            .iter()
+            .filter(|key| key.fits(self.key_id.as_deref(), self.algorithm))
+        {
             if holds(&key.key, self.algorithm, self.signed.as_bytes(), &self.signature) {
                 return Ok(&self.claims);
             }

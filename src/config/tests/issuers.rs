@@ -6,7 +6,8 @@ use crate::config::{IssuerKeys, NamePart};
 const RULE: &str = "[[trusted_issuer]]\nid = \"github\"\nissuer = \"https://token.actions.githubusercontent.com\"\naudience = \"https://mlflow.example.com\"\n\
      user = \"github:{repository}\"\nmatch = { repository = \"acme/train\", ref = [\"refs/heads/main\", \"refs/heads/next\"] }\ngroups = [\"ci\"]\n";
 
-const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+const KEYS: &str =
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
 #[test]
 fn a_rule_is_read_and_its_groups_can_have_roles() {
@@ -33,28 +34,67 @@ fn everything_wrong_with_a_rule_is_told_at_once() {
         with(&RULE.replace(old, new))
     };
     for (old, new, key, words) in [
-        ("id = \"github\"", "id = \"local\"", "trusted_issuer[0].id", "another provider"),
+        (
+            "id = \"github\"",
+            "id = \"local\"",
+            "trusted_issuer[0].id",
+            "another provider",
+        ),
         ("id = \"github\"", "id = \"client\"", "trusted_issuer[0].id", "reserved"),
         ("id = \"github\"\n", "", "trusted_issuer[0].id", "is missing"),
         ("https://token", "http://token", "trusted_issuer[0].issuer", "https"),
-        ("audience = \"https://mlflow.example.com\"\n", "", "trusted_issuer[0].audience", "is missing"),
-        ("user = \"github:{repository}\"\n", "", "trusted_issuer[0].user", "is missing"),
+        (
+            "audience = \"https://mlflow.example.com\"\n",
+            "",
+            "trusted_issuer[0].audience",
+            "is missing",
+        ),
+        (
+            "user = \"github:{repository}\"\n",
+            "",
+            "trusted_issuer[0].user",
+            "is missing",
+        ),
         ("{repository}", "{repository", "trusted_issuer[0].user", "braces"),
         ("{repository}", "{{repository}}", "trusted_issuer[0].user", "braces"),
         ("{repository}", "repository}", "trusted_issuer[0].user", "braces"),
         ("{repository}", "{}", "trusted_issuer[0].user", "braces"),
-        ("\"acme/train\"", "\"acme/*\"", "trusted_issuer[0].match.repository", "as it is"),
+        (
+            "\"acme/train\"",
+            "\"acme/*\"",
+            "trusted_issuer[0].match.repository",
+            "as it is",
+        ),
         ("\"acme/train\"", "[]", "trusted_issuer[0].match.repository", "empty"),
         ("\"acme/train\"", "7", "trusted_issuer[0].match.repository", "text"),
-        ("groups", "jwks_url = \"http://keys.example.com\"\ngroups", "trusted_issuer[0].jwks_url", "https"),
-        ("groups", "jwks_file = \"gone.json\"\ngroups", "trusted_issuer[0].jwks_file", "cannot be read"),
-        ("groups", "ca_file = \"users.toml\"\ngroups", "trusted_issuer[0].ca_file", "certificate"),
+        (
+            "groups",
+            "jwks_url = \"http://keys.example.com\"\ngroups",
+            "trusted_issuer[0].jwks_url",
+            "https",
+        ),
+        (
+            "groups",
+            "jwks_file = \"gone.json\"\ngroups",
+            "trusted_issuer[0].jwks_file",
+            "cannot be read",
+        ),
+        (
+            "groups",
+            "ca_file = \"users.toml\"\ngroups",
+            "trusted_issuer[0].ca_file",
+            "certificate",
+        ),
         ("groups", "group", "trusted_issuer[0].group", "did you mean `groups`"),
     ] {
         refused(change(old, new), key, words);
     }
     let whole = "match = { repository = \"acme/train\", ref = [\"refs/heads/main\", \"refs/heads/next\"] }";
-    refused(change(whole, "match = \"acme/train\""), "trusted_issuer[0].match", "table");
+    refused(
+        change(whole, "match = \"acme/train\""),
+        "trusted_issuer[0].match",
+        "table",
+    );
     let problems = with("[[trusted_issuer]]\n").unwrap_err();
     assert_eq!(problems.len(), 4, "{problems:#?}");
 }
@@ -62,7 +102,11 @@ fn everything_wrong_with_a_rule_is_told_at_once() {
 #[test]
 fn a_slip_in_a_condition_leaves_no_rule_behind() {
     let problems = with(&RULE.replace("\"acme/train\"", "\"\"")).unwrap_err();
-    assert!(problems.iter().any(|problem| problem.key == "trusted_issuer[0].match.repository"));
+    assert!(
+        problems
+            .iter()
+            .any(|problem| problem.key == "trusted_issuer[0].match.repository")
+    );
 }
 
 #[test]
@@ -79,7 +123,11 @@ fn keys_may_come_from_a_file() {
         "beside jwks_file",
     );
     folder.put("jwks.json", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}]}");
-    refused(load("jwks_file = \"jwks.json\""), "trusted_issuer[0].jwks_file", "holds no key");
+    refused(
+        load("jwks_file = \"jwks.json\""),
+        "trusted_issuer[0].jwks_file",
+        "holds no key",
+    );
 }
 
 #[test]

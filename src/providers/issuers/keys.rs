@@ -217,7 +217,11 @@ async fn look_up(place: Arc<Place>, state: Arc<State>, clock: Arc<dyn Clock>) {
             None
         }
         Err(error) => {
-            tracing::warn!(issuer = place.issuer, error, "keys cannot be had; what was good last stays");
+            tracing::warn!(
+                issuer = place.issuer,
+                error,
+                "keys cannot be had; what was good last stays"
+            );
             Some(error)
         }
     };

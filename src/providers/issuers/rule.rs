@@ -47,7 +47,9 @@ fn find<'c>(claims: &'c Claims, claim: &str) -> Option<&'c Value> {
     let Some(pointer) = claim.strip_prefix('/') else {
         return claims.get(claim);
     };
-    let mut steps = pointer.split('/').map(|step| step.replace("~1", "/").replace("~0", "~"));
+    let mut steps = pointer
+        .split('/')
+        .map(|step| step.replace("~1", "/").replace("~0", "~"));
     let first = claims.get(&steps.next()?)?;
     steps.try_fold(first, |value, step| match value {
         Value::Array(entries) => entries.get(step.parse::<usize>().ok()?),
@@ -159,7 +161,10 @@ mod tests {
             assert!(fits(conditions, &job).is_err(), "{conditions:?}");
         }
         let refused = fits(&[("repository", &["acme/secret"])], &job).unwrap_err();
-        assert!(refused.contains("repository") && !refused.contains("secret"), "{refused}");
+        assert!(
+            refused.contains("repository") && !refused.contains("secret"),
+            "{refused}"
+        );
     }
 
     #[test]
