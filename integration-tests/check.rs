@@ -62,13 +62,18 @@ fn gateway(mlflow: &str, trusted: &str) -> Gateway {
         "\n[network]\ntrusted_proxies = [\"{trusted}\"]\n[check]\nendpoints = [\"auth-request\", \"forward-auth\", \"ext-authz\"]\n\
          redirect_hosts = [\"{HOST}\"]\n"
     ));
-    let groups: Vec<String> = (0..400).map(|number| format!("a group with a long name, {number}")).collect();
+    let groups: Vec<String> = (0..400)
+        .map(|number| format!("a group with a long name, {number}"))
+        .collect();
     let many = users_toml()
         .split("[[user]]")
         .find(|user| user.contains("\"vera\""))
         .unwrap()
         .replace("vera", "many")
-        .replace("[\"viewers\"]", &format!("{:?}", [vec!["viewers".to_owned()], groups].concat()));
+        .replace(
+            "[\"viewers\"]",
+            &format!("{:?}", [vec!["viewers".to_owned()], groups].concat()),
+        );
     std::fs::write(setup.path("users.toml"), format!("{}[[user]]{many}", users_toml())).unwrap();
     setup.start()
 }
@@ -85,7 +90,11 @@ fn get_experiment(id: &str) -> Request {
 }
 
 fn head_size(answer: &Response) -> usize {
-    let headers: usize = answer.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    let headers: usize = answer
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 4)
+        .sum();
     headers + "HTTP/1.1 200 OK\r\n\r\n".len()
 }
 
@@ -119,13 +128,22 @@ fn who_may_is_answered_200_with_who_they_are() {
             assert_eq!(open.header(name), Some(""), "{name} of nobody");
         }
         let vendors = family.asks(&Request::get("/gateway/x").header("Authorization", &bearer));
-        assert_ne!(gateway.send(&vendors).header("x-forwarded-user"), Some("tom-a"), "not to vendors");
+        assert_ne!(
+            gateway.send(&vendors).header("x-forwarded-user"),
+            Some("tom-a"),
+            "not to vendors"
+        );
     }
     let many = gateway.sign_in("many");
     for family in FAMILIES {
         let answer = gateway.send(&family.asks(&get_experiment(&id).header("Cookie", &many)));
         assert_eq!((answer.status, answer.header("x-mlgate-roles")), (200, Some("viewer")));
-        assert!(answer.header("x-forwarded-groups").unwrap().starts_with("viewers,a%20group"));
+        assert!(
+            answer
+                .header("x-forwarded-groups")
+                .unwrap()
+                .starts_with("viewers,a%20group")
+        );
         assert!(head_size(&answer) < 4096, "{}", head_size(&answer));
     }
 }
@@ -148,7 +166,10 @@ fn who_is_not_signed_in_is_sent_there_or_told_so() {
         }
         assert_eq!(person.header("location"), Some(sign_in.as_str()), "{family:?}");
         if family == Family::AuthRequest {
-            assert_eq!((person.status, program.header("x-auth-redirect")), (401, Some(sign_in.as_str())));
+            assert_eq!(
+                (person.status, program.header("x-auth-redirect")),
+                (401, Some(sign_in.as_str()))
+            );
             assert_eq!(person.header("x-auth-redirect"), Some(sign_in.as_str()));
         } else {
             assert_eq!(person.status, 302);
@@ -193,7 +214,10 @@ fn who_may_not_is_refused_and_the_trail_says_what_was_asked() {
         assert_eq!(gateway.send(&unknown).status, 403, "{family:?}");
     }
     let events = gateway.events();
-    let asked: Vec<&Value> = events.iter().filter(|event| event["http"]["check"].is_string()).collect();
+    let asked: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["http"]["check"].is_string())
+        .collect();
     assert_eq!(asked.len(), 12);
     for family in ["auth-request", "forward-auth", "ext-authz"] {
         let of = |user: &str| {
@@ -203,11 +227,17 @@ fn who_may_not_is_refused_and_the_trail_says_what_was_asked() {
             found.unwrap_or_else(|| panic!("{family} {user}"))
         };
         let (yes, no) = (of("tom-a"), of("tom-b"));
-        assert_eq!((&yes["outcome"], &no["outcome"]), (&json!("allowed"), &json!("refused")));
+        assert_eq!(
+            (&yes["outcome"], &no["outcome"]),
+            (&json!("allowed"), &json!("refused"))
+        );
         assert_eq!(yes["action"], "experiment.get");
         assert_eq!(yes["http"]["path"], "/api/2.0/mlflow/experiments/get");
         assert_eq!(yes["actor"]["address"], "203.0.113.7");
-        assert_eq!((&yes["http"]["status"], &no["http"]["status"]), (&json!(200), &json!(403)));
+        assert_eq!(
+            (&yes["http"]["status"], &no["http"]["status"]),
+            (&json!(200), &json!(403))
+        );
     }
     assert!(gateway.verify_audit().status.success());
 }
@@ -222,7 +252,12 @@ fn what_an_ingress_does_not_say_is_not_guessed() {
         (Family::AuthRequest, &["X-Original-URL", "X-Original-Method"]),
         (
             Family::ForwardAuth,
-            &["X-Forwarded-Method", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Uri"],
+            &[
+                "X-Forwarded-Method",
+                "X-Forwarded-Proto",
+                "X-Forwarded-Host",
+                "X-Forwarded-Uri",
+            ],
         ),
         (Family::ExtAuthz, &[]),
     ];
@@ -236,7 +271,11 @@ fn what_an_ingress_does_not_say_is_not_guessed() {
         assert_eq!(gateway.send(&question).status, 200, "the control");
         let refused = |question: &Request, what: &str| {
             let answer = gateway.send(question);
-            assert_eq!(answer.status, family.refuses_what_it_cannot_read(), "{family:?}: {what}");
+            assert_eq!(
+                answer.status,
+                family.refuses_what_it_cannot_read(),
+                "{family:?}: {what}"
+            );
             assert!(!answer.text().contains("X-Original"), "strangers are told no settings");
         };
         for name in names {
@@ -244,12 +283,19 @@ fn what_an_ingress_does_not_say_is_not_guessed() {
             without.headers.retain(|(key, _)| key != name);
             refused(&without, &format!("without {name}"));
             let log = gateway.log();
-            assert!(log.contains(&format!("the header {} is missing", name.to_lowercase())), "{log}");
+            assert!(
+                log.contains(&format!("the header {} is missing", name.to_lowercase())),
+                "{log}"
+            );
             // Another family's word is none.
             let mut others = without.clone();
             for other in FAMILIES.iter().filter(|other| **other != family) {
                 let theirs = other.asks(&Request::get("/health")).headers;
-                others.headers.extend(theirs.into_iter().filter(|(key, _)| key.starts_with("X-") && key != "X-Forwarded-For"));
+                others.headers.extend(
+                    theirs
+                        .into_iter()
+                        .filter(|(key, _)| key.starts_with("X-") && key != "X-Forwarded-For"),
+                );
             }
             if family == Family::AuthRequest {
                 refused(&others, "with another family's headers");
@@ -280,7 +326,11 @@ fn what_an_ingress_does_not_say_is_not_guessed() {
     assert_eq!(gateway.send(&public).status, 401);
     let off = Setup::new(&mlflow.url()).start();
     for family in FAMILIES {
-        assert_eq!(off.send(&family.asks(&Request::get("/health"))).status, 404, "not switched on");
+        assert_eq!(
+            off.send(&family.asks(&Request::get("/health"))).status,
+            404,
+            "not switched on"
+        );
     }
 }
 
@@ -290,7 +340,10 @@ fn nobody_asks_but_the_ingress() {
     let gateway = gateway(&mlflow.url(), "192.0.2.1/32");
     let bearer = format!("Bearer {}", gateway.token("ada"));
     for family in FAMILIES {
-        for asked in [Request::get("/health"), get_experiment("0").header("Authorization", &bearer)] {
+        for asked in [
+            Request::get("/health"),
+            get_experiment("0").header("Authorization", &bearer),
+        ] {
             let answer = gateway.send(&family.asks(&asked));
             assert_eq!(answer.status, family.refuses_what_it_cannot_read(), "{family:?}");
         }
@@ -308,14 +361,22 @@ fn what_only_a_body_names_needs_the_right_to_all_of_its_kind() {
     let post = |path: &str, who: &str| Request::new("POST", path).header("Authorization", who);
     for family in FAMILIES {
         let ask = |request: Request| gateway.send(&family.asks(&request)).status;
-        for path in ["runs/create", "experiments/create", "registered-models/create", "runs/log-batch"] {
+        for path in [
+            "runs/create",
+            "experiments/create",
+            "registered-models/create",
+            "runs/log-batch",
+        ] {
             let path = format!("/api/2.0/mlflow/{path}");
             assert_eq!(ask(post(&path, &ed)), 200, "{family:?} {path}");
             assert_eq!(ask(post(&path, &vera)), 403, "{family:?} {path}");
             assert_eq!(ask(post(&path, &tom)), 403, "{family:?} {path}");
         }
         for path in ["experiments/search", "runs/search", "traces/search"] {
-            let path = format!("/api/{}/mlflow/{path}", if path == "traces/search" { "3.0" } else { "2.0" });
+            let path = format!(
+                "/api/{}/mlflow/{path}",
+                if path == "traces/search" { "3.0" } else { "2.0" }
+            );
             assert_eq!(ask(post(&path, &vera)), 200, "{family:?} {path}");
             assert_eq!(ask(post(&path, &tom)), 403, "lists are not cut down: {family:?} {path}");
         }
@@ -401,7 +462,10 @@ fn more_than_can_be_answered_in_time_is_turned_away_at_once() {
         .map(|answer| (answer.status, answer.header("retry-after").map(str::to_owned)))
         .collect();
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    assert!(answers.iter().all(|answer| *answer == (503, Some("1".to_owned()))), "{answers:?}");
+    assert!(
+        answers.iter().all(|answer| *answer == (503, Some("1".to_owned()))),
+        "{answers:?}"
+    );
     mlflow.process().signal("CONT");
     assert_eq!(gateway.send(&question).status, 200, "and all is well again");
     let busy = gateway.events();

@@ -175,7 +175,12 @@ mod tests {
             for need in row.needs {
                 let text = format!("{need:?}");
                 let may_hide = text.starts_with("Maybe") && text.contains("Query(");
-                assert_eq!(accesses(*need, row, false).is_some(), may_hide, "{} {need:?}", row.action);
+                assert_eq!(
+                    accesses(*need, row, false).is_some(),
+                    may_hide,
+                    "{} {need:?}",
+                    row.action
+                );
                 assert_eq!(accesses(*need, row, true), None, "{} {need:?}", row.action);
             }
         }

@@ -86,7 +86,9 @@ impl Asked {
 pub fn split(url: &str) -> Result<(&str, &str), Misasked> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", ""));
     must_be_web(scheme)?;
-    let slash = rest.find('/').ok_or_else(|| Misasked("the URL has no path".to_owned()))?;
+    let slash = rest
+        .find('/')
+        .ok_or_else(|| Misasked("the URL has no path".to_owned()))?;
     Ok(rest.split_at(slash))
 }
 
@@ -131,7 +133,10 @@ mod tests {
     #[test]
     fn a_plain_request_is_told_as_it_is() {
         let asked = asked("GET", "m.example:8443", "/a%20b?x=%2F&y").unwrap();
-        assert_eq!((asked.path.as_str(), asked.query.as_deref()), ("/a%20b", Some("x=%2F&y")));
+        assert_eq!(
+            (asked.path.as_str(), asked.query.as_deref()),
+            ("/a%20b", Some("x=%2F&y"))
+        );
         assert_eq!(asked.url("https"), "https://m.example:8443/a%20b?x=%2F&y");
     }
 
@@ -164,7 +169,15 @@ mod tests {
     #[test]
     fn a_url_is_split_byte_for_byte() {
         assert_eq!(split("https://m.example//a?b=//c").unwrap(), ("m.example", "//a?b=//c"));
-        for bad in ["", "/x", "//m.example/", "m.example/x", "javascript://m.example/", "https://m.example", "HTTPS://m/x"] {
+        for bad in [
+            "",
+            "/x",
+            "//m.example/",
+            "m.example/x",
+            "javascript://m.example/",
+            "https://m.example",
+            "HTTPS://m/x",
+        ] {
             assert!(split(bad).is_err(), "{bad}");
         }
     }

@@ -78,7 +78,9 @@ impl Gate {
         if size(&headers) <= HEAD {
             return Ok(headers);
         }
-        let Some(caller) = permit.caller() else { return Ok(headers) };
+        let Some(caller) = permit.caller() else {
+            return Ok(headers);
+        };
         let mut identity = (*caller.identity).clone();
         let mut roles = permit.roles().names();
         keep(&mut identity.groups, GROUPS);
@@ -101,11 +103,16 @@ impl Gate {
         }
         let headers = of(&short);
         if size(&headers) <= HEAD {
-            tracing::info!(user = identity.user, "an ingress is told of some groups and roles alone: all would not fit");
+            tracing::info!(
+                user = identity.user,
+                "an ingress is told of some groups and roles alone: all would not fit"
+            );
             return Ok(headers);
         }
         tracing::warn!(user = identity.user, "a name is longer than an ingress takes");
-        Err(Stopped::Malformed("Who is asking does not fit into a header.".to_owned()))
+        Err(Stopped::Malformed(
+            "Who is asking does not fit into a header.".to_owned(),
+        ))
     }
 }
 

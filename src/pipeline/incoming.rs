@@ -213,12 +213,7 @@ impl Incoming {
 
     /// What the client says that its body is long.
     pub(super) fn announced_length(&self) -> Option<u64> {
-        self.headers()
-            .get(name::CONTENT_LENGTH)?
-            .to_str()
-            .ok()?
-            .parse()
-            .ok()
+        self.headers().get(name::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
     /// The body, to be passed on as it comes. Empty when it was taken before.

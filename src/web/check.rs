@@ -48,7 +48,9 @@ impl FromRequest for Question {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let parts = (request.app_data().cloned(), request.app_data().cloned());
         let (Some(gate), Some(front)) = parts else {
-            return ready(Err(actix_web::error::ErrorInternalServerError("the gate is not set up")));
+            return ready(Err(actix_web::error::ErrorInternalServerError(
+                "the gate is not set up",
+            )));
         };
         ready(Ok(Self {
             request: request.clone(),
@@ -101,8 +103,15 @@ impl Question {
             Ok(asked) => asked,
             Err(Misasked(text)) => {
                 let endpoint = endpoint.as_str();
-                tracing::warn!(request_id = seen.id.as_str(), endpoint, "an ingress asks nothing that can be decided: {text}");
-                let told = Stopped::Malformed("The ingress does not say what is asked for; its operator reads why in the gateway's log.".to_owned());
+                tracing::warn!(
+                    request_id = seen.id.as_str(),
+                    endpoint,
+                    "an ingress asks nothing that can be decided: {text}"
+                );
+                let told = Stopped::Malformed(
+                    "The ingress does not say what is asked for; its operator reads why in the gateway's log."
+                        .to_owned(),
+                );
                 return error::for_program(&told.told(""), seen.id.as_str()).into();
             }
         };
@@ -199,7 +208,9 @@ async fn read_up_to(payload: web::Payload, limit: usize) -> Result<Bytes, Misask
 fn one<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Misasked> {
     let mut values = headers.get_all(name);
     match (values.next(), values.next()) {
-        (None, _) => Err(Misasked(format!("the header {name} is missing: the ingress must set it"))),
+        (None, _) => Err(Misasked(format!(
+            "the header {name} is missing: the ingress must set it"
+        ))),
         (Some(_), Some(_)) => Err(Misasked(format!(
             "the header {name} stands twice: the ingress must replace the client's"
         ))),

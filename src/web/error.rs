@@ -76,7 +76,7 @@ fn log(stopped: &Stopped, request_id: &str) {
     match stopped {
         Stopped::Upstream(error) => tracing::warn!(request_id, %error, "MLflow failed"),
         Stopped::NotUnderstood(error) => tracing::info!(request_id, %error, "a request was not understood"),
-        Stopped::StoreAway | Stopped::TrailAway | Stopped::ProviderAway | Stopped::Busy => {
+        Stopped::StoreAway | Stopped::TrailAway | Stopped::ProviderAway | Stopped::IssuerAway | Stopped::Busy => {
             tracing::warn!(request_id, ?stopped, "the gateway cannot serve");
         }
         Stopped::Network
@@ -87,6 +87,7 @@ fn log(stopped: &Stopped, request_id: &str) {
         | Stopped::NotSignedIn
         | Stopped::AskAgain(_)
         | Stopped::BadCredential
+        | Stopped::BadJwt(_)
         | Stopped::CrossSite
         | Stopped::TooOften(_)
         | Stopped::Refused(_)
@@ -120,11 +121,13 @@ fn render(asking: &Asking<'_>, pages: &Pages, request_id: &str, stopped: &Stoppe
         | Stopped::Elsewhere
         | Stopped::UnknownHost
         | Stopped::BadCredential
+        | Stopped::BadJwt(_)
         | Stopped::CrossSite
         | Stopped::TooOften(_)
         | Stopped::NotUnderstood(_)
         | Stopped::StoreAway
         | Stopped::ProviderAway
+        | Stopped::IssuerAway
         | Stopped::TrailAway
         | Stopped::Busy
         | Stopped::TooSlow

@@ -10,6 +10,7 @@ use crate::domain::SystemRandom;
 
 mod examples;
 mod google;
+mod issuers;
 mod ldap;
 mod people;
 mod saml;
@@ -195,7 +196,6 @@ fn public_url_may_carry_a_path_and_nothing_else() {
 #[test]
 fn what_comes_later_is_refused_and_not_ignored() {
     let later = [
-        ("[[trusted_issuer]]\nid = \"github\"\n", "trusted_issuer"),
         ("[[client]]\nid = \"nightly\"\n", "client"),
         ("[[protected_alias]]\naliases = [\"x\"]\n", "protected_alias"),
         ("[listen]\nhttp2 = true\n", "listen.http2"),
@@ -232,8 +232,16 @@ fn an_ingress_that_asks_must_be_known() {
     assert!(check("", "").unwrap().check.endpoints.is_empty());
     refused(check("", all), "check.endpoints", "network.trusted_proxies");
     refused(check("\"0.0.0.0/0\"", all), "check.endpoints", "every address");
-    refused(check("\"10.0.0.0/8\", \"::/0\"", all), "check.endpoints", "every address");
-    refused(check("\"10.0.0.0/8\"", "\"auth_request\""), "check.endpoints", "must be");
+    refused(
+        check("\"10.0.0.0/8\", \"::/0\"", all),
+        "check.endpoints",
+        "every address",
+    );
+    refused(
+        check("\"10.0.0.0/8\"", "\"auth_request\""),
+        "check.endpoints",
+        "must be",
+    );
 }
 
 #[test]
