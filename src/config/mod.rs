@@ -155,8 +155,8 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
     let root = Section::root(reading, tree);
     let insecure_http = root.value("insecure_http", value::flag).unwrap_or(false);
     let public_url = root.required("public_url", |node| public_url(node, insecure_http));
-    let listen = listen::read(root.section("listen"), file.with_extension("sock"));
     let network = network::read(root.section("network"));
+    let listen = listen::read(root.section("listen"), file.with_extension("sock"), &network);
     let (upstreams, upstream_names) = upstream::read_all(&root);
     let session = session::read(root.section("session"), public_url.as_ref(), random);
     let check = check::read(root.section("check"), &network);

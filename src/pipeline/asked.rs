@@ -2,6 +2,9 @@
 
 use bytes::Bytes;
 
+use super::headers::{self, TakenOff};
+use super::identify::goes_to_vendors;
+
 /// Somebody's request as an ingress tells of it. Only a trusted proxy's word makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -70,6 +73,13 @@ impl Asked {
             headers,
             body,
         })
+    }
+
+    /// What the ingress should take off before it sends the request on.
+    pub fn taken_off(&self) -> TakenOff {
+        let to_vendors = goes_to_vendors(&self.path);
+        let foreign = to_vendors && self.headers.iter().any(|(name, _)| name == "x-mlflow-authorization");
+        headers::taken_off(&self.headers, to_vendors, foreign)
     }
 
     /// The whole URL that the browser shows, by the scheme of the site.

@@ -57,18 +57,24 @@ impl Gate {
             .peer_addr()
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
         let headers = request.headers();
-        let network = &self.config.network;
         let forwarded: Vec<&[u8]> = headers
             .get_all(name::X_FORWARDED_FOR)
             .map(|value| value.as_bytes())
             .collect();
-        let id = RequestId::new(&*self.trail.random);
-        let id = match headers.get(name::X_REQUEST_ID) {
-            Some(given) if address::is_trusted(peer, network) => id.taken_over(given.as_bytes()),
-            Some(_) | None => id,
+        let id = headers.get(name::X_REQUEST_ID).map(|given| given.as_bytes());
+        self.see_from(peer, &forwarded, id)
+    }
+
+    /// Likewise of what did not come as a request: its `X-Forwarded-For`, and the id that it brings.
+    pub fn see_from(&self, peer: IpAddr, forwarded: &[&[u8]], id: Option<&[u8]>) -> Seen {
+        let network = &self.config.network;
+        let new = RequestId::new(&*self.trail.random);
+        let id = match id {
+            Some(given) if address::is_trusted(peer, network) => new.taken_over(given),
+            Some(_) | None => new,
         };
         Seen {
-            address: address::client(peer, &forwarded, network),
+            address: address::client(peer, forwarded, network),
             id,
         }
     }

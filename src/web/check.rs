@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::config::CheckEndpoint;
-use crate::pipeline::{Asked, Gate, Granted, Incoming, Misasked, Shown, Stopped, must_be_web, split_url};
+use crate::pipeline::{Asked, Gate, Granted, Incoming, Misasked, Seen, Shown, Stopped, must_be_web, split_url};
 
 use super::error::{self, Asking};
 use super::front::Front;
@@ -62,25 +62,29 @@ impl FromRequest for Question {
 }
 
 async fn auth_request(question: Question) -> HttpResponse {
-    for_nginx(question.answer(CheckEndpoint::AuthRequest).await)
+    let answered = question.answer(CheckEndpoint::AuthRequest).await;
+    answered.map_or_else(for_nginx, allowed)
 }
 
 async fn forward_auth(question: Question) -> HttpResponse {
-    question.answer(CheckEndpoint::ForwardAuth).await.response
+    let answered = question.answer(CheckEndpoint::ForwardAuth).await;
+    answered.map_or_else(|refusal| refusal.response, allowed)
 }
 
 async fn ext_authz(question: Question) -> HttpResponse {
-    question.answer(CheckEndpoint::ExtAuthz).await.response
+    let answered = question.answer(CheckEndpoint::ExtAuthz).await;
+    answered.map_or_else(|refusal| refusal.response, allowed)
 }
 
-struct Answer {
-    response: HttpResponse,
+/// A no, or no answer at all.
+pub(super) struct Refusal {
+    pub(super) response: HttpResponse,
     /// Where a person signs in to come back to what was asked.
     sign_in: Option<String>,
     is_navigation: bool,
 }
 
-impl From<HttpResponse> for Answer {
+impl From<HttpResponse> for Refusal {
     fn from(response: HttpResponse) -> Self {
         Self {
             response,
@@ -90,51 +94,51 @@ impl From<HttpResponse> for Answer {
     }
 }
 
-impl Question {
-    async fn answer(self, endpoint: CheckEndpoint) -> Answer {
-        let gate = self.gate.load_full();
-        if !gate.config().check.endpoints.contains(&endpoint) {
-            return error::not_found().into();
+/// Whether the ingress may carry the request on; and if not, what the client is told.
+pub(super) async fn decide(gate: &Gate, front: &Front, asked: Asked, seen: Seen) -> Result<Granted, Refusal> {
+    let config = gate.config();
+    let url = asked.url(config.public_url.scheme());
+    let id = seen.id.clone();
+    let incoming = Incoming::asked(asked, config, seen);
+    let is_navigation = incoming.is_navigation();
+    match Box::pin(gate.decide(incoming)).await {
+        Ok(granted) => Ok(granted),
+        Err(halted) => {
+            let asking = Asking {
+                is_navigation,
+                asked: &url,
+                origin: &config.origin(),
+            };
+            let sign_in = asking.sign_in(&front.pages, &halted.stopped);
+            let response = Box::pin(error::answer(&asking, gate, &front.pages, id.as_str(), halted)).await;
+            Err(Refusal {
+                response,
+                sign_in,
+                is_navigation,
+            })
         }
-        let Some(seen) = guard::seen(&self.request) else {
-            return error::not_found().into();
+    }
+}
+
+/// Whoever set the ingress up reads why in the log; a stranger does not.
+pub(super) fn misasked(endpoint: &str, seen: &Seen, Misasked(text): &Misasked) -> HttpResponse {
+    let request_id = seen.id.as_str();
+    tracing::warn!(request_id, endpoint, "an ingress asks nothing that can be decided: {text}");
+    let told = Stopped::Malformed("The ingress does not say what is asked for; the gateway's log says why.".to_owned());
+    error::for_program(&told.told(""), request_id)
+}
+
+impl Question {
+    async fn answer(self, endpoint: CheckEndpoint) -> Result<Granted, Refusal> {
+        let gate = self.gate.load_full();
+        let is_on = gate.config().check.endpoints.contains(&endpoint);
+        let Some(seen) = guard::seen(&self.request).filter(|_| is_on) else {
+            return Err(error::not_found().into());
         };
-        let asked = match self.read(endpoint, &gate).await {
-            Ok(asked) => asked,
-            Err(Misasked(text)) => {
-                let endpoint = endpoint.as_str();
-                tracing::warn!(
-                    request_id = seen.id.as_str(),
-                    endpoint,
-                    "an ingress asks nothing that can be decided: {text}"
-                );
-                let told = Stopped::Malformed(
-                    "The ingress does not say what is asked for; its operator reads why in the gateway's log."
-                        .to_owned(),
-                );
-                return error::for_program(&told.told(""), seen.id.as_str()).into();
-            }
-        };
-        let url = asked.url(gate.config().public_url.scheme());
-        let incoming = Incoming::asked(asked, gate.config(), seen.clone());
-        let is_navigation = incoming.is_navigation();
-        match Box::pin(gate.decide(incoming)).await {
-            Ok(granted) => allowed(granted).into(),
-            Err(halted) => {
-                let front = self.front.load();
-                let asking = Asking {
-                    is_navigation,
-                    asked: &url,
-                    origin: &gate.config().origin(),
-                };
-                let sign_in = asking.sign_in(&front.pages, &halted.stopped);
-                let response = Box::pin(error::answer(&asking, &gate, &front.pages, seen.id.as_str(), halted)).await;
-                Answer {
-                    response,
-                    sign_in,
-                    is_navigation,
-                }
-            }
+        let front = self.front.load_full();
+        match self.read(endpoint, &gate).await {
+            Ok(asked) => decide(&gate, &front, asked, seen).await,
+            Err(why) => Err(misasked(endpoint.as_str(), &seen, &why).into()),
         }
     }
 
@@ -188,6 +192,8 @@ impl Question {
             };
         }
         match one(self.request.headers(), PARTIAL)? {
+            // A client may write this header too; where Envoy shows a body, it is Envoy's.
+            "false" if body.is_empty() => Ok(Shown::Nothing),
             "false" => Ok(Shown::Whole(body)),
             _ => Ok(Shown::Part),
         }
@@ -246,11 +252,10 @@ fn allowed(granted: Granted) -> HttpResponse {
 
 /// nginx knows three answers, and takes every other one for a failure of ours. A redirect it cannot pass on; its own
 /// configuration makes one of `Location`, which is there for who navigates alone.
-fn for_nginx(answer: Answer) -> HttpResponse {
-    let status = answer.response.status().as_u16();
-    let id = answer.response.headers().get("x-request-id").cloned();
+fn for_nginx(refusal: Refusal) -> HttpResponse {
+    let status = refusal.response.status().as_u16();
+    let id = refusal.response.headers().get("x-request-id").cloned();
     let mut response = match status {
-        200 => return answer.response,
         302 | 401 => HttpResponse::Unauthorized(),
         _ => HttpResponse::Forbidden(),
     };
@@ -260,8 +265,8 @@ fn for_nginx(answer: Answer) -> HttpResponse {
     }
     if matches!(status, 302 | 401) {
         response.insert_header(("www-authenticate", "Bearer"));
-        if let Some(sign_in) = answer.sign_in {
-            if answer.is_navigation {
+        if let Some(sign_in) = refusal.sign_in {
+            if refusal.is_navigation {
                 response.insert_header(("location", sign_in.as_str()));
             }
             response.insert_header(("x-auth-redirect", sign_in));

@@ -6,6 +6,7 @@ pub mod assets;
 pub mod callback;
 mod check;
 pub mod csrf;
+pub mod envoy;
 mod error;
 pub mod front;
 mod guard;

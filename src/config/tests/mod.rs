@@ -200,10 +200,6 @@ fn what_comes_later_is_refused_and_not_ignored() {
         ("[[protected_alias]]\naliases = [\"x\"]\n", "protected_alias"),
         ("[listen]\nhttp2 = true\n", "listen.http2"),
         (
-            "[listen]\next_authz_address = \"127.0.0.1:9\"\n",
-            "listen.ext_authz_address",
-        ),
-        (
             "[session]\nstore = \"redis\"\nredis_url = \"redis-sentinel://a\"\n",
             "session.redis_url",
         ),
@@ -230,6 +226,14 @@ fn an_ingress_that_asks_must_be_known() {
     let config = check("\"10.0.0.0/8\"", all).unwrap();
     assert_eq!(config.check.endpoints.len(), 3);
     assert!(check("", "").unwrap().check.endpoints.is_empty());
+    let grpc = |trusted: &str| {
+        with(&format!(
+            "[listen]\next_authz_address = \"127.0.0.1:9\"\n[network]\ntrusted_proxies = [{trusted}]\n"
+        ))
+    };
+    assert!(grpc("\"10.0.0.0/8\"").unwrap().listen.ext_authz_address.is_some());
+    refused(grpc(""), "listen.ext_authz_address", "network.trusted_proxies");
+    refused(grpc("\"::/0\""), "listen.ext_authz_address", "every address");
     refused(check("", all), "check.endpoints", "network.trusted_proxies");
     refused(check("\"0.0.0.0/0\"", all), "check.endpoints", "every address");
     refused(
@@ -239,7 +243,7 @@ fn an_ingress_that_asks_must_be_known() {
     );
     refused(
         check("\"10.0.0.0/8\"", "\"auth_request\""),
-        "check.endpoints",
+        "check.endpoints[0]",
         "must be",
     );
 }
