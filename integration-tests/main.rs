@@ -6,6 +6,7 @@ mod support;
 mod access;
 mod active_directory;
 mod architecture;
+mod attribution;
 mod audit;
 mod borrowed;
 mod client;

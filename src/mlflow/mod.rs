@@ -99,6 +99,7 @@ impl Requires for Request {
 }
 
 pub mod account;
+mod attribution;
 pub mod canonical;
 mod fields;
 pub mod graphql;
