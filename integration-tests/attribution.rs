@@ -77,7 +77,11 @@ fn everything_is_signed(version: &'static str) {
     assert_eq!(tag(&made_version["tags"], "mlflow.user"), Some("ed"));
     let trace = trace_of(&mlflow, text(&made, "trace"));
     assert_eq!(tag(&trace["tags"], "mlflow.user"), Some("ed"), "{trace}");
-    let metadata = if version == NEWEST { "trace_metadata" } else { "request_metadata" };
+    let metadata = if version == NEWEST {
+        "trace_metadata"
+    } else {
+        "request_metadata"
+    };
     assert_eq!(tag(&trace[metadata], "mlflow.user"), Some("ed"), "{trace}");
     if version == NEWEST {
         let target = format!("/api/2.0/mlflow/logged-models/{}", text(&made, "logged_model"));
@@ -139,13 +143,24 @@ fn nobody_can_be_named_as_the_maker_later() {
     let [ed, mona] = people(&gateway);
     let experiment = ed.make("/api/2.0/mlflow/experiments/create", &json!({"name": "signed/later"}));
     let experiment = text(&experiment, "experiment_id");
-    let run = ed.make(&format!("{RUNS}/create"), &json!({"experiment_id": experiment, "userId": "mallory"}));
+    let run = ed.make(
+        &format!("{RUNS}/create"),
+        &json!({"experiment_id": experiment, "userId": "mallory"}),
+    );
     let run = text(&run["run"]["info"], "run_id").to_owned();
     for (key, status) in [("mlflow.user", 400), ("MLFLOW.user ", 400), ("mlflow.users", 200)] {
-        let set = mona.ask("POST", &format!("{RUNS}/set-tag"), &json!({"run_id": run, "key": key, "value": "mona"}));
+        let set = mona.ask(
+            "POST",
+            &format!("{RUNS}/set-tag"),
+            &json!({"run_id": run, "key": key, "value": "mona"}),
+        );
         assert_eq!(set.status, status, "{key}: {}", set.text());
     }
-    let deleted = mona.ask("POST", &format!("{RUNS}/delete-tag"), &json!({"run_id": run, "key": "mlflow.user"}));
+    let deleted = mona.ask(
+        "POST",
+        &format!("{RUNS}/delete-tag"),
+        &json!({"run_id": run, "key": "mlflow.user"}),
+    );
     assert_eq!(deleted.status, 400, "{}", deleted.text());
     let batch = json!({"run_id": run, "tags": [{"key": "mlflow.user", "value": "mona"}, {"key": "kept", "value": "yes"}],
                        "metrics": [{"key": "loss", "value": 0.1, "timestamp": 1, "step": 1}]});
@@ -176,7 +191,10 @@ fn nobody_can_be_named_as_the_maker_later() {
             .json(&spans),
     );
     assert_eq!(sent.status, 200, "{}", sent.text());
-    for path in [format!("/api/2.0/mlflow/traces/{id}/tags"), format!("/api/3.0/mlflow/traces/{id}/tags")] {
+    for path in [
+        format!("/api/2.0/mlflow/traces/{id}/tags"),
+        format!("/api/3.0/mlflow/traces/{id}/tags"),
+    ] {
         let set = mona.ask("PATCH", &path, &json!({"key": "mlflow.user", "value": "mona"}));
         assert_eq!(set.status, 400, "{}", set.text());
         let deleted = mona.ask("DELETE", &path, &json!({"key": "mlflow.user"}));
@@ -191,9 +209,16 @@ fn nobody_can_be_named_as_the_maker_later() {
         "whom the application served is the application's to say: {trace}"
     );
 
-    ed.make("/api/2.0/mlflow/registered-models/create", &json!({"name": "signed-later"}));
+    ed.make(
+        "/api/2.0/mlflow/registered-models/create",
+        &json!({"name": "signed-later"}),
+    );
     let set = json!({"name": "signed-later", "key": "mlflow.user", "value": "mona"});
-    assert_eq!(mona.ask("POST", "/api/2.0/mlflow/registered-models/set-tag", &set).status, 400);
+    assert_eq!(
+        mona.ask("POST", "/api/2.0/mlflow/registered-models/set-tag", &set)
+            .status,
+        400
+    );
     let logged = ed.make("/api/2.0/mlflow/logged-models", &json!({"experiment_id": experiment}));
     let logged = text(&logged["model"]["info"], "model_id").to_owned();
     let tags = json!({"tags": [{"key": "mlflow.user", "value": "mona"}, {"key": "kept", "value": "yes"}]});

@@ -24,6 +24,7 @@ mod login_oidc;
 mod login_saml;
 mod logout_tokens;
 mod oidc_checks;
+mod ownership;
 mod pages;
 mod provider_logout;
 mod proxying;

@@ -28,7 +28,7 @@ with mlflow.start_span("traced") as span:
     span.set_inputs({"question": "who?"})
 if newest:
     mlflow.flush_trace_async_logging()
-    made["trace"] = mlflow.get_last_active_trace_id()
+    made["trace"] = span.trace_id
     made["logged_model"] = client.create_logged_model(experiment.experiment_id, tags={"mlflow.user": "mallory"}).model_id
 
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -54,5 +54,5 @@ if newest:
         requests.post(f"{url}/v1/traces", data=body, headers=headers, timeout=60).raise_for_status()
         made[f"spans {number}"] = "tr-" + span.trace_id.hex()
 else:
-    made["trace"] = mlflow.get_last_active_trace_id()
+    made["trace"] = span.request_id
 print(json.dumps(made))

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::routes::{Base, Row};
-use super::{MlflowError, fields, tags};
+use super::{MlflowError, fields, marks, tags};
 use crate::domain::Identity;
 
 /// The tag, and in traces the metadata, that names who made a thing (`mlflow/utils/mlflow_tags.py`).
@@ -29,9 +29,15 @@ pub(super) fn sign(row: &Row, body: &mut Map<String, Value>, caller: &Identity) 
             pairs(body, "tags", add)?;
             changed = true;
         }
-        "registered_model.create" | "model_version.create" | "logged_model.create" => {
-            changed = pairs(body, "tags", add)?;
+        "experiment.create" => {
+            pairs(body, "tags", None)?;
+            changed = own(body, caller);
         }
+        "registered_model.create" => {
+            pairs(body, "tags", add)?;
+            changed = own(body, caller);
+        }
+        "model_version.create" | "logged_model.create" => changed = pairs(body, "tags", add)?,
         "trace.start" if row.base == Base::Two => {
             pairs(body, "tags", add)?;
             pairs(body, "request_metadata", add)?;
@@ -57,6 +63,14 @@ pub(super) fn sign(row: &Row, body: &mut Map<String, Value>, caller: &Identity) 
         }
     }
     Ok(changed)
+}
+
+/// Adds the mark of the owner. A client's own was refused before.
+fn own(body: &mut Map<String, Value>, caller: &Identity) -> bool {
+    if let Some(Value::Array(tags)) = body.get_mut("tags") {
+        tags.push(json!({"key": marks::OWNER, "value": caller.qualified_user()}));
+    }
+    true
 }
 
 /// Names the maker of a trace that is there already, where a client starts it once more.
@@ -112,7 +126,11 @@ pub(super) fn field_mut<'a>(map: &'a mut Map<String, Value>, name: &str) -> Opti
 /// How a body spells a field.
 fn spelt(map: &Map<String, Value>, name: &str) -> String {
     let camel = fields::lower_camel(name);
-    if map.contains_key(&camel) { camel } else { name.to_owned() }
+    if map.contains_key(&camel) {
+        camel
+    } else {
+        name.to_owned()
+    }
 }
 
 fn set(map: &mut Map<String, Value>, name: &str, value: Value) {
@@ -195,10 +213,7 @@ mod tests {
     fn what_is_made_says_who_made_it() {
         let mine = json!({"key": "mlflow.user", "value": "carol"});
         let run = signed("run.create", Base::Two, &json!({"experiment_id": "1"}));
-        assert_eq!(
-            run,
-            json!({"experiment_id": "1", "user_id": "carol", "tags": [mine]})
-        );
+        assert_eq!(run, json!({"experiment_id": "1", "user_id": "carol", "tags": [mine]}));
         for other in OTHERS {
             let said = json!([{"key": "k", "value": "v"}, {"key": other, "value": "mallory"}]);
             let run = signed("run.create", Base::Two, &json!({"userId": "mallory", "tags": said}));
@@ -206,10 +221,15 @@ mod tests {
                 run,
                 json!({"userId": "carol", "tags": [{"key": "k", "value": "v"}, mine]})
             );
-            for action in ["registered_model.create", "model_version.create", "logged_model.create"] {
+            for action in ["model_version.create", "logged_model.create"] {
                 let made = signed(action, Base::Two, &json!({"name": "m", "tags": said}));
                 assert_eq!(made, json!({"name": "m", "tags": [{"key": "k", "value": "v"}, mine]}));
             }
+            let owned = json!({"key": "mlgate.owner", "value": "idp:carol"});
+            let made = signed("registered_model.create", Base::Two, &json!({"tags": said}));
+            assert_eq!(made, json!({"tags": [{"key": "k", "value": "v"}, mine, owned]}));
+            let made = signed("experiment.create", Base::Two, &json!({"tags": said}));
+            assert_eq!(made, json!({"tags": [{"key": "k", "value": "v"}, owned]}));
             let started = signed(
                 "trace.start",
                 Base::Two,
@@ -248,11 +268,7 @@ mod tests {
             let said = json!([{"key": other, "value": "mallory"}, {"key": "k", "value": "v"}]);
             let batch = signed("run.log_batch", Base::Two, &json!({"run_id": "a", "tags": said}));
             assert_eq!(batch, json!({"run_id": "a", "tags": [{"key": "k", "value": "v"}]}));
-            let end = signed(
-                "trace.end",
-                Base::Two,
-                &json!({"request_metadata": said, "tags": said}),
-            );
+            let end = signed("trace.end", Base::Two, &json!({"request_metadata": said, "tags": said}));
             let kept = json!([{"key": "k", "value": "v"}]);
             assert_eq!(end, json!({"request_metadata": kept, "tags": kept}));
         }

@@ -105,6 +105,7 @@ mod fields;
 pub mod graphql;
 pub mod listing;
 pub mod lookup;
+mod marks;
 mod resolve;
 pub mod routes;
 pub mod sources;

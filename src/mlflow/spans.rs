@@ -58,7 +58,10 @@ impl<'a> Export<'a> {
     pub fn read(body: &'a [u8], content_type: &str, encoding: Option<&str>) -> Result<Self, MlflowError> {
         let (body, packing) = match encoding {
             None | Some("" | "identity") => (Cow::Borrowed(body), Packing::None),
-            Some("gzip") => (Cow::Owned(unpack(MultiGzDecoder::new(body), body.len())?), Packing::Gzip),
+            Some("gzip") => (
+                Cow::Owned(unpack(MultiGzDecoder::new(body), body.len())?),
+                Packing::Gzip,
+            ),
             Some("deflate") => (Cow::Owned(unpack(ZlibDecoder::new(body), body.len())?), Packing::Zlib),
             Some(_) => return Err(malformed("This content encoding is not taken.")),
         };
@@ -66,7 +69,9 @@ impl<'a> Export<'a> {
         let json = match content_type.split(';').next().unwrap_or_default().trim() {
             "application/x-protobuf" => {
                 each(&body, RESOURCE_SPANS, &mut |resource| {
-                    each(resource, RESOURCE, &mut |about| each(about, ABOUT_ATTRIBUTES, &mut attribute))?;
+                    each(resource, RESOURCE, &mut |about| {
+                        each(about, ABOUT_ATTRIBUTES, &mut attribute)
+                    })?;
                     each(resource, SCOPE_SPANS, &mut |scope| {
                         each(scope, SPANS, &mut |span| {
                             each(span, SPAN_ATTRIBUTES, &mut attribute)?;
@@ -134,15 +139,17 @@ fn names_maker(key: &str) -> bool {
     tags::names_maker(tags::of_attribute(key))
 }
 
+/// The attribute, unless it would name the maker.
+fn unsigned(attribute: &[u8]) -> Result<Option<Vec<u8>>, MlflowError> {
+    let mut forged = false;
+    each(attribute, KEY, &mut |key| {
+        forged |= std::str::from_utf8(key).is_ok_and(names_maker);
+        Ok(())
+    })?;
+    Ok((!forged).then(|| attribute.to_vec()))
+}
+
 fn signed_protobuf(body: &[u8], user: &str, made: &BTreeSet<String>) -> Result<Vec<u8>, MlflowError> {
-    let mut unsigned = |attribute: &[u8]| {
-        let mut forged = false;
-        each(attribute, KEY, &mut |key| {
-            forged |= std::str::from_utf8(key).is_ok_and(names_maker);
-            Ok(())
-        })?;
-        Ok((!forged).then(|| attribute.to_vec()))
-    };
     let mut span = |span: &[u8]| {
         let (mut trace, mut is_root) = (String::new(), true);
         each(span, TRACE_ID, &mut |id| {
@@ -169,7 +176,10 @@ fn signed_protobuf(body: &[u8], user: &str, made: &BTreeSet<String>) -> Result<V
         let resource = edited(resource, RESOURCE, &mut |about| {
             edited(about, ABOUT_ATTRIBUTES, &mut unsigned).map(Some)
         })?;
-        edited(&resource, SCOPE_SPANS, &mut |scope| edited(scope, SPANS, &mut span).map(Some)).map(Some)
+        edited(&resource, SCOPE_SPANS, &mut |scope| {
+            edited(scope, SPANS, &mut span).map(Some)
+        })
+        .map(Some)
     })
 }
 
@@ -344,8 +354,8 @@ mod tests {
     }
 
     fn field(number: u8, inner: &[u8]) -> Vec<u8> {
-        let mut out = vec![number << 3 | 2, u8::try_from(inner.len()).unwrap()];
-        out.extend_from_slice(inner);
+        let mut out = Vec::new();
+        put(&mut out, number.into(), inner);
         out
     }
 
@@ -430,9 +440,16 @@ mod tests {
     fn a_root_span_names_the_maker_of_its_trace() {
         let (nobody, made) = (BTreeSet::new(), BTreeSet::from([format!("tr-{}", "ab".repeat(16))]));
         let expected = field(1, b"mlflow.traceTag.mlflow.user");
-        for (parent, known, named) in [(&b""[..], &nobody, true), (b"12345678", &nobody, false), (b"", &made, false)] {
+        for (parent, known, named) in [
+            (&b""[..], &nobody, true),
+            (b"12345678", &nobody, false),
+            (b"", &made, false),
+        ] {
             let export = forged(parent);
-            let signed = Export::read(&export, PROTOBUF, None).unwrap().signed("carol", known).unwrap();
+            let signed = Export::read(&export, PROTOBUF, None)
+                .unwrap()
+                .signed("carol", known)
+                .unwrap();
             assert!(!has(&signed, "mallory") && has(&signed, "kept") && has(&signed, "service.name"));
             assert_eq!(has(&signed, "carol"), named);
             assert_eq!(signed.windows(expected.len()).any(|window| window == expected), named);
@@ -447,7 +464,9 @@ mod tests {
             let export = json.to_string();
             let export = Export::read(export.as_bytes(), "application/json", None).unwrap();
             let signed: Value = serde_json::from_slice(&export.signed("carol", known).unwrap()).unwrap();
-            let attributes = signed.pointer("/resourceSpans/0/scopeSpans/0/spans/0/attributes").unwrap();
+            let attributes = signed
+                .pointer("/resourceSpans/0/scopeSpans/0/spans/0/attributes")
+                .unwrap();
             let mut wanted = vec![json!({"key": "kept", "value": {"doubleValue": 0.1}})];
             if named {
                 wanted.push(json!({"key": "mlflow.traceTag.mlflow.user", "value": {"stringValue": "carol"}}));

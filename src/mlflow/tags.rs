@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::canonical::Target;
 use super::routes::Found;
-use super::{MlflowError, attribution, fields};
+use super::{MlflowError, attribution, fields, marks};
 
 /// The tag that makes a registered model a prompt.
 const PROMPT: &str = "mlflow.prompt.is_prompt";
@@ -65,6 +65,8 @@ impl<'a> Tag<'a> {
 
     fn is_own(&self) -> bool {
         self.folded().starts_with(OWN)
+            || is_or_resembles(&self.key, marks::OWNER)
+            || is_or_resembles(&self.key, marks::SHARE)
     }
 
     /// Whether MLflow would look for a trace's files or spans where this tag says.
@@ -162,8 +164,15 @@ pub(super) fn refuse_reserved(action: &str, tags: &[Tag<'_>]) -> Result<(), Mlfl
 ///
 /// # Errors
 /// `Malformed` where the one tag that is written or taken off is that of the maker.
-pub(super) fn refuse_maker(found: &Found, target: &Target, json: Option<&Map<String, Value>>) -> Result<(), MlflowError> {
-    let in_path = found.values.iter().filter(|(name, _)| matches!(*name, "key" | "tag_key"));
+pub(super) fn refuse_maker(
+    found: &Found,
+    target: &Target,
+    json: Option<&Map<String, Value>>,
+) -> Result<(), MlflowError> {
+    let in_path = found
+        .values
+        .iter()
+        .filter(|(name, _)| matches!(*name, "key" | "tag_key"));
     let in_query = target.query.iter().filter(|(name, _)| name == "key");
     let in_body = json.and_then(|map| fields::field(map, "key")?.as_str());
     let mut keys = in_path
@@ -240,10 +249,26 @@ mod tests {
 
     #[test]
     fn a_key_that_a_database_could_take_for_the_makers_is_one() {
-        for key in ["mlflow.user", "MLflow.User", " mlflow.user ", "mlfl\u{f6}w.user", "mlflow.use\u{301}r", "mlflow.\u{200b}user"] {
+        for key in [
+            "mlflow.user",
+            "MLflow.User",
+            " mlflow.user ",
+            "mlfl\u{f6}w.user",
+            "mlflow.use\u{301}r",
+            "mlflow.\u{200b}user",
+        ] {
             assert!(names_maker(key), "{key:?}");
         }
-        for key in ["user", "mlflow.users", "mlflow.trace.user", "mlflow.source.name", "b\u{e9}n\u{e9}fice", "k\u{e4}se", "\u{7528}\u{6237}", ""] {
+        for key in [
+            "user",
+            "mlflow.users",
+            "mlflow.trace.user",
+            "mlflow.source.name",
+            "b\u{e9}n\u{e9}fice",
+            "k\u{e4}se",
+            "\u{7528}\u{6237}",
+            "",
+        ] {
             assert!(!names_maker(key), "{key:?}");
         }
     }

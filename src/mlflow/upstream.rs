@@ -118,6 +118,7 @@ impl Mlflow {
         let row = found.row;
         let (mut body, mut json) = read_body(row, source).await?;
         one_spelling(&found, &target, json.as_ref())?;
+        tags::refuse_reserved(row.action, &tags::named(&found, &target, json.as_ref()))?;
         let signer = caller.filter(|_| self.attribution);
         if let Some(signer) = signer {
             tags::refuse_maker(&found, &target, json.as_ref())?;
@@ -135,7 +136,6 @@ impl Mlflow {
             }
             Body::None | Body::Json | Body::MaybeJson | Body::Stream => None,
         };
-        tags::refuse_reserved(row.action, &tags::named(&found, &target, json.as_ref()))?;
         let (mut accesses, plan) = {
             let header = |name: &str| one_header(source, name);
             let parts = Parts {

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use self::cache::Remembered;
 use self::question::{Question, is_experiment_id, is_plain_id, query, text};
-use super::{MlflowError, attribution};
-use crate::domain::{Clock, Kind, Permission, Resource};
+use super::{MlflowError, attribution, marks};
+use crate::domain::{Clock, Kind, Marks, Permission, Resource};
 use crate::outbound::UpstreamClient;
 
 /// A run, trace or logged model never moves; but SQLite may give the id of a purged experiment to a new one.
@@ -31,11 +31,12 @@ const PAGES: usize = 100;
 pub struct ExperimentRef {
     pub id: String,
     pub name: String,
+    pub marks: Option<Arc<Marks>>,
 }
 
 impl ExperimentRef {
     pub fn resource(&self) -> Resource {
-        Resource::one(Kind::Experiment, self.id.as_str(), self.name.as_str())
+        Resource::one(Kind::Experiment, self.id.as_str(), self.name.as_str()).marked(self.marks.clone())
     }
 }
 
@@ -44,6 +45,7 @@ impl ExperimentRef {
 pub struct ModelRef {
     pub name: String,
     pub prompt: bool,
+    pub marks: Option<Arc<Marks>>,
 }
 
 impl ModelRef {
@@ -56,7 +58,7 @@ impl ModelRef {
     }
 
     pub fn resource(&self) -> Resource {
-        Resource::named(self.kind(), self.name.as_str())
+        Resource::named(self.kind(), self.name.as_str()).marked(self.marks.clone())
     }
 }
 
@@ -241,7 +243,9 @@ impl Lookup {
     }
 
     async fn parent_of_trace(&self, id: &str) -> Result<Option<Arc<str>>, MlflowError> {
-        let Some(info) = self.trace(id).await? else { return Ok(None) };
+        let Some(info) = self.trace(id).await? else {
+            return Ok(None);
+        };
         if let Some(maker) = maker_in(&info) {
             self.makers.learn(id.to_owned(), maker);
         }
@@ -261,10 +265,7 @@ impl Lookup {
             return Ok(Vec::new());
         }
         let info = self.trace(id).await?;
-        Ok(info
-            .as_ref()
-            .map(|info| pairs_in(info.get("tags")))
-            .unwrap_or_default())
+        Ok(info.as_ref().map(|info| pairs_in(info.get("tags"))).unwrap_or_default())
     }
 
     /// The experiments that an evaluation dataset is linked to; empty where there is none or no such dataset.
@@ -364,11 +365,12 @@ impl Lookup {
     ) -> Result<bool, MlflowError> {
         let as_model = may(Permission::Read, &Resource::named(Kind::RegisteredModel, name));
         let as_prompt = may(Permission::Read, &Resource::named(Kind::Prompt, name));
-        if as_model == as_prompt {
-            return Ok(as_model);
+        if as_model && as_prompt {
+            return Ok(true);
         }
+        // Where its name opens it to neither, it may still be their own.
         let found = self.model(name).await?;
-        Ok(found.is_some_and(|model| if model.prompt { as_prompt } else { as_model }))
+        Ok(found.is_some_and(|model| may(Permission::Read, &model.resource())))
     }
 
     async fn learn_all_experiments(&self, ids: &[String]) -> Result<(), MlflowError> {
@@ -453,16 +455,16 @@ fn experiment_in(experiment: &Value) -> Option<ExperimentRef> {
     Some(ExperimentRef {
         id: experiment.get("experiment_id")?.as_str()?.to_owned(),
         name: experiment.get("name")?.as_str()?.to_owned(),
+        marks: marks::read(&pairs_in(experiment.get("tags"))),
     })
 }
 
 fn model_in(model: &Value) -> Option<ModelRef> {
-    let tags = model.get("tags").and_then(Value::as_array).into_iter().flatten();
+    let tags = pairs_in(model.get("tags"));
     Some(ModelRef {
         name: model.get("name")?.as_str()?.to_owned(),
-        prompt: tags
-            .filter_map(|tag| Some((tag.get("key")?.as_str()?, tag.get("value")?.as_str()?)))
-            .any(|(key, value)| is_prompt_tag(key, value)),
+        prompt: tags.iter().any(|(key, value)| is_prompt_tag(key, value)),
+        marks: marks::read(&tags),
     })
 }
 
