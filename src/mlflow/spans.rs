@@ -276,12 +276,14 @@ fn each(
     Ok(())
 }
 
+/// From what a field holds to what it is to hold; `None` leaves it out.
+type Editing<'a> = dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>, MlflowError> + 'a;
+
+/// A field of a message: all its bytes, its number, and what it holds.
+type Field<'a> = (&'a [u8], u64, &'a [u8]);
+
 /// The message with each field of a number as `with` makes it, or without it; all else byte for byte.
-fn edited(
-    mut message: &[u8],
-    number: u64,
-    with: &mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>, MlflowError>,
-) -> Result<Vec<u8>, MlflowError> {
+fn edited(mut message: &[u8], number: u64, with: &mut Editing<'_>) -> Result<Vec<u8>, MlflowError> {
     let mut out = Vec::with_capacity(message.len() + 128);
     while let Some((whole, found, field)) = next_field(&mut message, number)? {
         if found != number {
@@ -304,8 +306,8 @@ fn put(out: &mut Vec<u8>, number: u64, field: &[u8]) {
     out.extend_from_slice(field);
 }
 
-/// The next field of a message: all its bytes, its number, and what it holds. One of `number` must be length-delimited.
-fn next_field<'a>(message: &mut &'a [u8], number: u64) -> Result<Option<(&'a [u8], u64, &'a [u8])>, MlflowError> {
+/// The next field of a message. One of `number` must be length-delimited.
+fn next_field<'a>(message: &mut &'a [u8], number: u64) -> Result<Option<Field<'a>>, MlflowError> {
     let broken = || malformed("The body is no protobuf.");
     if message.is_empty() {
         return Ok(None);
