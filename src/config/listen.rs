@@ -56,7 +56,10 @@ pub(super) fn read(section: Section<'_>, default_socket: PathBuf, network: &Netw
     if let Some(ext_authz) = ext_authz_address {
         super::check::must_know_who_asks(&section, "ext_authz_address", network);
         if ext_authz.port() != 0 && (ext_authz == address || ext_authz == admin_address) {
-            section.problem("ext_authz_address", "is the same as another address: it needs a listener of its own");
+            section.problem(
+                "ext_authz_address",
+                "is the same as another address: it needs a listener of its own",
+            );
         }
     }
     if section.value("http2", value::flag) == Some(true) {

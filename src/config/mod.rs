@@ -92,6 +92,11 @@ impl Config {
         self.public_url.origin().ascii_serialization()
     }
 
+    /// Whether an ingress may carry requests that the gateway only decides on.
+    pub fn is_asked(&self) -> bool {
+        !self.check.endpoints.is_empty() || self.listen.ext_authz_address.is_some()
+    }
+
     /// Whether people reach the gateway over https; decides the cookie's name and flags.
     pub fn is_https(&self) -> bool {
         self.public_url.scheme() == "https"

@@ -258,7 +258,9 @@ mod tests {
     #[test]
     fn an_ingress_is_told_to_take_off_what_would_not_pass() {
         let client = |pairs: &[(&str, &str)]| -> Vec<(String, Vec<u8>)> {
-            let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_owned()));
+            let owned = pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_owned()));
             owned.collect()
         };
         let asked = client(&[
@@ -272,10 +274,20 @@ mod tests {
         let taken = taken_off(&asked, false, false);
         assert_eq!(taken.names, ["x_forwarded_user", "remote-user", "authorization"]);
         assert_eq!(taken.cookie.as_deref(), Some(&b"a=b"[..]));
-        assert_eq!(taken_off(&client(&[("cookie", "mlgate=x")]), false, false).names, ["cookie"]);
-        assert_eq!(taken_off(&client(&[("cookie", "a=b")]), false, false), TakenOff::default());
+        assert_eq!(
+            taken_off(&client(&[("cookie", "mlgate=x")]), false, false).names,
+            ["cookie"]
+        );
+        assert_eq!(
+            taken_off(&client(&[("cookie", "a=b")]), false, false),
+            TakenOff::default()
+        );
         assert_eq!(taken_off(&client(&[("cookie", "a=b")]), true, false).names, ["cookie"]);
-        assert!(taken_off(&client(&[("authorization", "sk-x")]), true, true).names.is_empty());
+        assert!(
+            taken_off(&client(&[("authorization", "sk-x")]), true, true)
+                .names
+                .is_empty()
+        );
     }
 
     #[test]

@@ -30,12 +30,23 @@ pub struct Policy {
     roles: Vec<Arc<Role>>,
     by_group: HashMap<String, Vec<usize>>,
     by_user: HashMap<String, Vec<usize>>,
+    believes_marks: bool,
 }
 
 /// The roles that an identity holds on one upstream: what its rights are read from. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Roles {
     pub(super) held: Arc<[Arc<Role>]>,
+    holder: Arc<Holder>,
+}
+
+/// Who holds them, as owners and shares name people and groups.
+#[derive(Debug, Default)]
+struct Holder {
+    /// `provider:user`.
+    user: String,
+    /// `provider:group`.
+    groups: Vec<String>,
 }
 
 /// The roles of one identity, bound to it. The policy alone makes it; it holds as long as the policy is in force.
@@ -61,6 +72,7 @@ impl Policy {
             roles: Vec::new(),
             by_group: HashMap::new(),
             by_user: HashMap::new(),
+            believes_marks: true,
         };
         for role in roles {
             let index = policy.roles.len();
@@ -77,6 +89,13 @@ impl Policy {
             }
         }
         policy
+    }
+
+    /// Where an ingress carries requests whose bodies are not seen, anybody could have written a mark: none of them counts.
+    #[must_use]
+    pub fn without_marks_where(mut self, others_write_them: bool) -> Self {
+        self.believes_marks = !others_write_them;
+        self
     }
 
     /// What this identity holds on an upstream: to be remembered by whoever asks often.
@@ -109,7 +128,17 @@ impl Policy {
             .filter(|role| role.upstreams.is_empty() || role.upstreams.iter().any(|name| name == upstream))
             .cloned()
             .collect();
-        Roles { held }
+        let holder = match self.believes_marks {
+            true => Holder {
+                user: identity.qualified_user(),
+                groups: identity.qualified_groups().collect(),
+            },
+            false => Holder::default(),
+        };
+        Roles {
+            held,
+            holder: Arc::new(holder),
+        }
     }
 }
 
@@ -138,9 +167,28 @@ fn rules_of(role: &config::Role) -> Vec<Rule> {
 pub(super) enum Verdict {
     /// Granted, by the named role.
     Granted(Arc<str>),
+    /// Granted by a mark on the resource itself.
+    Marked(Mark),
     /// A DENY of the named role.
     Denied(Arc<str>),
     NotGranted,
+}
+
+/// A mark that speaks of the holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    Owner,
+    /// The group, `provider:group`.
+    Share(String, Permission),
+}
+
+impl Mark {
+    pub(super) fn permission(&self) -> Permission {
+        match self {
+            Self::Owner => Permission::Manage,
+            Self::Share(_, permission) => *permission,
+        }
+    }
 }
 
 impl Roles {
@@ -168,7 +216,21 @@ impl Roles {
         {
             best = Some(best.max(Some(rule.permission?))?);
         }
-        best
+        best.max(self.mark(resource).map(|mark| mark.permission()))
+    }
+
+    /// The strongest of the marks that speak of the holder. Whoever holds no role is a stranger, whatever they made.
+    pub(super) fn mark(&self, resource: &Resource) -> Option<Mark> {
+        let marks = resource.marks.as_deref().filter(|_| !self.is_empty())?;
+        if marks.owner.as_ref() == Some(&self.holder.user) {
+            return Some(Mark::Owner);
+        }
+        let share = marks
+            .shares
+            .iter()
+            .filter(|share| self.holder.groups.contains(&share.group))
+            .max_by_key(|share| share.permission)?;
+        Some(Mark::Share(share.group.clone(), share.permission))
     }
 
     pub fn allow(&self, permission: Permission, resource: &Resource) -> bool {
@@ -193,8 +255,10 @@ impl Roles {
                 for resource in resources {
                     match self.verdict_on(*permission, resource) {
                         Verdict::Denied(role) => return Verdict::Denied(role),
-                        granted @ Verdict::Granted(_) if best == Verdict::NotGranted => best = granted,
-                        Verdict::Granted(_) | Verdict::NotGranted => {}
+                        granted @ (Verdict::Granted(_) | Verdict::Marked(_)) if best == Verdict::NotGranted => {
+                            best = granted;
+                        }
+                        Verdict::Granted(_) | Verdict::Marked(_) | Verdict::NotGranted => {}
                     }
                 }
                 best
@@ -213,6 +277,12 @@ impl Roles {
                 }
             }
         }
-        granted.map_or(Verdict::NotGranted, Verdict::Granted)
+        if let Some(role) = granted {
+            return Verdict::Granted(role);
+        }
+        match self.mark(resource).filter(|mark| mark.permission() >= permission) {
+            Some(mark) => Verdict::Marked(mark),
+            None => Verdict::NotGranted,
+        }
     }
 }

@@ -123,7 +123,11 @@ pub(super) async fn decide(gate: &Gate, front: &Front, asked: Asked, seen: Seen)
 /// Whoever set the ingress up reads why in the log; a stranger does not.
 pub(super) fn misasked(endpoint: &str, seen: &Seen, Misasked(text): &Misasked) -> HttpResponse {
     let request_id = seen.id.as_str();
-    tracing::warn!(request_id, endpoint, "an ingress asks nothing that can be decided: {text}");
+    tracing::warn!(
+        request_id,
+        endpoint,
+        "an ingress asks nothing that can be decided: {text}"
+    );
     let told = Stopped::Malformed("The ingress does not say what is asked for; the gateway's log says why.".to_owned());
     error::for_program(&told.told(""), request_id)
 }

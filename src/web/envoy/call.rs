@@ -12,12 +12,12 @@ use prost::Message;
 
 use crate::pipeline::{Asked, Gate, Granted, Misasked, Shown, TakenOff};
 
+use super::Door;
 use super::messages::{
     CheckRequest, CheckResponse, DeniedHttpResponse, HeaderValueOption, HttpRequest, HttpResponse, HttpStatus,
     OkHttpResponse, Status,
 };
 use super::wire::{self, Body, Code};
-use super::Door;
 use crate::web::check::{self, Refusal};
 
 const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -40,7 +40,10 @@ pub(super) async fn answer(door: &Door, peer: IpAddr, request: Request<Incoming>
     }
     let gate = door.gate.load_full();
     if !gate.is_trusted(peer) {
-        tracing::warn!(endpoint = BY, "an ingress asks nothing that can be decided: {peer} is not in network.trusted_proxies");
+        tracing::warn!(
+            endpoint = BY,
+            "an ingress asks nothing that can be decided: {peer} is not in network.trusted_proxies"
+        );
         return wire::failed(Code::PermissionDenied);
     }
     let limit = gate.config().limits.json_body + ATTRIBUTES;
@@ -163,7 +166,10 @@ mod tests {
         assert!(read(&[(PARTIAL, "false")], b"{}").contains("Whole(b\"{}\")"));
         assert!(read(&[(PARTIAL, "true")], b"{}").contains("Part"));
         assert!(read(&[(PARTIAL, "false,true")], b"{}").contains("Part"));
-        assert!(read(&[(PARTIAL, "false")], b"").contains("Nothing"), "a client's own word");
+        assert!(
+            read(&[(PARTIAL, "false")], b"").contains("Nothing"),
+            "a client's own word"
+        );
     }
 
     #[test]
@@ -187,7 +193,10 @@ mod tests {
         let bytes = wrap(0x0a, &wrap(0x22, &wrap(0x12, &http)));
         let read = CheckRequest::decode(bytes.as_slice()).unwrap();
         let http = read.attributes.unwrap().request.unwrap().http.unwrap();
-        assert_eq!((http.method.as_str(), http.path.as_str(), http.host.as_str()), ("GET", "/", "m"));
+        assert_eq!(
+            (http.method.as_str(), http.path.as_str(), http.host.as_str()),
+            ("GET", "/", "m")
+        );
         assert_eq!(http.headers["a"], "b");
     }
 
@@ -195,6 +204,9 @@ mod tests {
     fn an_identity_header_replaces_the_clients() {
         let option = HeaderValueOption::replacing("x-forwarded-user", b"ada");
         // `append` is there, and false: an empty BoolValue.
-        assert_eq!(option.encode_to_vec(), b"\x0a\x17\x0a\x10x-forwarded-user\x12\x03ada\x12\x00");
+        assert_eq!(
+            option.encode_to_vec(),
+            b"\x0a\x17\x0a\x10x-forwarded-user\x12\x03ada\x12\x00"
+        );
     }
 }

@@ -67,7 +67,13 @@ mod tests {
         let frame = |bytes: &[u8]| message(&Bytes::copy_from_slice(bytes));
         assert_eq!(frame(b"\0\0\0\0\x02ab").as_deref(), Some(&b"ab"[..]));
         assert_eq!(frame(b"\0\0\0\0\0").as_deref(), Some(&b""[..]));
-        for bad in [&b""[..], b"\0\0\0\0", b"\x01\0\0\0\x02ab", b"\0\0\0\0\x03ab", b"\0\0\0\0\x01ab"] {
+        for bad in [
+            &b""[..],
+            b"\0\0\0\0",
+            b"\x01\0\0\0\x02ab",
+            b"\0\0\0\0\x03ab",
+            b"\0\0\0\0\x01ab",
+        ] {
             assert_eq!(frame(bad), None, "{bad:?}");
         }
     }
