@@ -9,7 +9,7 @@ use super::canonical::{Target, hides_escape};
 use super::lookup::{Child, ExperimentRef, Lookup};
 use super::routes::{At, Found, Need};
 use super::spans::Export;
-use super::{MlflowError, fields, graphql, listing, sources, tags, unseen};
+use super::{MlflowError, fields, graphql, listing, sources, tags};
 use crate::domain::{Access, Kind, Permission, Resource};
 
 /// Ids that one request may name: each costs a look-up when it is new.
@@ -137,23 +137,14 @@ pub(super) async fn accesses(
     Ok((all, plan))
 }
 
-/// Likewise, where the body is not seen: what could be in it needs the permission on all of its kind.
-pub(super) async fn unseen(lookup: &Lookup, roots: &[String], parts: &Parts<'_>) -> Result<Vec<Access>, MlflowError> {
-    let resolver = Resolver { lookup, roots, parts };
-    let row = parts.found.row;
-    let mut all = Vec::new();
-    for need in row.needs {
-        if *need == Need::GraphQl {
-            all.push(Access::Member);
-        } else if let Some(accesses) = unseen::accesses(*need, row, !parts.target.query.is_empty()) {
-            all.extend(accesses);
-        } else {
-            all.extend(Box::pin(resolver.of(*need)).await?);
-        }
-    }
-    let mut seen = std::collections::HashSet::new();
-    all.retain(|access| seen.insert(access.clone()));
-    Ok(all)
+/// What one of a row's needs comes to.
+pub(super) async fn one(
+    lookup: &Lookup,
+    roots: &[String],
+    parts: &Parts<'_>,
+    need: Need,
+) -> Result<Vec<Access>, MlflowError> {
+    Resolver { lookup, roots, parts }.of(need).await
 }
 
 struct Resolver<'a> {

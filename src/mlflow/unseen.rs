@@ -1,5 +1,10 @@
 //! What a request needs that an ingress carries: what is not seen could be anything, and no answer is cut down.
 
+use std::collections::HashSet;
+
+use super::MlflowError;
+use super::lookup::Lookup;
+use super::resolve::{self, Parts};
 use super::routes::{At, List, Need, Reply, Row, Verb, Version};
 use crate::domain::{Access, Kind, Permission, Resource};
 
@@ -15,9 +20,27 @@ fn every(kinds: &[Kind], permission: Permission) -> Vec<Access> {
         .collect()
 }
 
+/// All that a request needs whose body is not seen.
+pub(super) async fn all(lookup: &Lookup, roots: &[String], parts: &Parts<'_>) -> Result<Vec<Access>, MlflowError> {
+    let row = parts.found.row;
+    let mut all = Vec::new();
+    for need in row.needs {
+        if *need == Need::GraphQl {
+            all.push(Access::Member);
+        } else if let Some(accesses) = accesses(*need, row, !parts.target.query.is_empty()) {
+            all.extend(accesses);
+        } else {
+            all.extend(Box::pin(resolve::one(lookup, roots, parts, *need)).await?);
+        }
+    }
+    let mut seen = HashSet::new();
+    all.retain(|access| seen.insert(access.clone()));
+    Ok(all)
+}
+
 /// The accesses of a need whose value is in a body that is not seen: those of every value that it may have. `None` where the
 /// value is seen.
-pub(super) fn accesses(need: Need, row: &Row, has_query: bool) -> Option<Vec<Access>> {
+fn accesses(need: Need, row: &Row, has_query: bool) -> Option<Vec<Access>> {
     let may_be_missing = matches!(
         need,
         Need::MaybeExperiment(..)

@@ -209,7 +209,7 @@ impl Mlflow {
             export: None,
             header: &header,
         };
-        let mut accesses = resolve::unseen(&self.lookup, &self.artifact_roots, &parts).await?;
+        let mut accesses = unseen::all(&self.lookup, &self.artifact_roots, &parts).await?;
         accesses.extend(unseen::uncut(row));
         accesses.extend(unseen::trace_storage(row, version));
         if let Some(workspace) = one_header(source, "x-mlflow-workspace")? {
