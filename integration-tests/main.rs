@@ -8,6 +8,7 @@ mod active_directory;
 mod architecture;
 mod audit;
 mod borrowed;
+mod chart;
 mod client;
 mod crash;
 mod demo;
