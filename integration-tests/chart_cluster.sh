@@ -58,6 +58,15 @@ kubectl create namespace ml >/dev/null
 if kubectl run bad --image bad --privileged >/dev/null 2>"$work/refusal.log"; then die "a privileged pod is taken"; fi
 grep -q 'violates PodSecurity "restricted' "$work/refusal.log" || die "a privileged pod is refused for another reason: $(cat "$work/refusal.log")"
 
+# One pod a line, with the volumes that a StatefulSet would add, and without a priority class, which nobody made.
+PODS='
+import json, sys
+for owner in json.load(sys.stdin)["items"]:
+    spec = {key: value for key, value in owner["spec"]["template"]["spec"].items() if key != "priorityClassName"}
+    claims = [claim["metadata"]["name"] for claim in owner["spec"].get("volumeClaimTemplates", [])]
+    spec["volumes"] = spec.get("volumes", []) + [{"name": name, "emptyDir": {}} for name in claims]
+    print(json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "try-", "namespace": "ml"}, "spec": spec}))
+'
 values=integration-tests/support/chart
 session() { kubectl get secret "$1-session" -o 'jsonpath={.data.current}'; }
 # install HELM RELEASE FURTHER…
@@ -72,10 +81,11 @@ for helm in helm-3 helm-4; do
   for name in base everything route; do
     more=(); [ "$name" = base ] || more=(--values "$values/$name.yaml")
     install "$helm" "$name" "${more[@]}"
-    # The same pods, by hand: a Deployment with a pod that is not taken is taken, and its pods never come.
-    kubectl get deployment,statefulset -l "app.kubernetes.io/instance=$name" -o json \
-      | python3 -c 'import json, sys; [print(json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "try-", "namespace": "ml"}, "spec": {k: v for k, v in i["spec"]["template"]["spec"].items() if k != "priorityClassName"}})) for i in json.load(sys.stdin)["items"]]' \
-      | while read -r pod; do printf '%s' "$pod" | kubectl create --dry-run=server -f - >/dev/null || exit 1; done || die "$name: a pod is refused"
+    # A Deployment with a pod that is not taken is taken itself, and its pods never come: so the pods too, by hand.
+    kubectl get deployment,statefulset -l "app.kubernetes.io/instance=$name" -o json | python3 -c "$PODS" >"$work/pods"
+    while read -r pod; do
+      kubectl create --dry-run=server -f - <<<"$pod" >/dev/null 2>"$work/pod.log" || die "$name: a pod is refused: $(cat "$work/pod.log")"
+    done <"$work/pods"
     say "$helm installs $name"
   done
   before=$(session base); redis=$(kubectl get secret everything-mlgate-redis -o 'jsonpath={.data.password}')
