@@ -88,11 +88,11 @@ for helm in helm-3 helm-4; do
     done <"$work/pods"
     say "$helm installs $name"
   done
-  before=$(session base); redis=$(kubectl get secret everything-mlgate-redis -o 'jsonpath={.data.password}')
+  before=$(session base-mlgate); redis=$(kubectl get secret everything-mlgate-redis -o 'jsonpath={.data.password}')
   [ -n "$before" ] && [ -n "$redis" ] || die "the keys are not there"
   install "$helm" base --set config.pages.operator=Other
   install "$helm" everything --values $values/everything.yaml --set config.pages.operator=Other
-  [ "$(session base)" = "$before" ] || die "an upgrade by $helm makes a new key: everybody is signed out"
+  [ "$(session base-mlgate)" = "$before" ] || die "an upgrade by $helm makes a new key: everybody is signed out"
   [ "$(kubectl get secret everything-mlgate-redis -o 'jsonpath={.data.password}')" = "$redis" ] || die "an upgrade by $helm makes a new password"
   kubectl get configmap base-mlgate -o jsonpath='{.data}' | grep -q Other || die "the upgrade did nothing"
   say "an upgrade by $helm keeps the key of sessions and the password of Redis"
@@ -105,9 +105,9 @@ for helm in helm-3 helm-4; do
   done
   say "$helm installs the presets"
   "$parts/helm/$helm" uninstall base --namespace ml >/dev/null 2>&1
-  [ "$(session base)" = "$before" ] || die "uninstalling takes the key along"
+  [ "$(session base-mlgate)" = "$before" ] || die "uninstalling takes the key along"
   install "$helm" base
-  [ "$(session base)" = "$before" ] || die "installing again makes a new key"
+  [ "$(session base-mlgate)" = "$before" ] || die "installing again makes a new key"
   for name in base everything route; do "$parts/helm/$helm" uninstall "$name" --namespace ml >/dev/null 2>&1; done
 done
 say "ok"
