@@ -1,12 +1,15 @@
 //! Who is asking: by session cookie, bearer token, or a token as the password of Basic.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::domain::{Caller, Scope, Timestamp, Via};
 use crate::mlflow::Source;
 use crate::sessions::SessionError;
-use crate::tokens::{TokenError, Tokens};
+use crate::tokens::{Token, TokenError, Tokens};
 
 use super::incoming::{Incoming, name};
 use super::recheck::Rechecked;
@@ -25,7 +28,7 @@ impl Gate {
         is_public: impl FnOnce() -> bool,
     ) -> Result<Option<Caller>, Stopped> {
         if let Some(value) = shown(incoming)? {
-            return self.by_header(incoming, value).await.map(Some);
+            return self.by_header(value, incoming.address).await.map(Some);
         }
         match self.by_cookie(incoming).await {
             Err(_) if is_public() => Ok(None),
@@ -65,20 +68,13 @@ impl Gate {
         })
     }
 
-    async fn by_header(&self, incoming: &Incoming, value: &[u8]) -> Result<Caller, Stopped> {
+    /// Whoever an `Authorization` header's value shows.
+    ///
+    /// # Errors
+    /// When it is no credential, or nobody can tell now.
+    pub async fn by_header(&self, value: &[u8], address: IpAddr) -> Result<Caller, Stopped> {
         let (via, text) = credential(value).ok_or(Stopped::BadCredential)?;
-        if !Tokens::looks_like_one(&text) {
-            return Err(Stopped::BadCredential);
-        }
-        let find = async || match self.tokens.find(&text).await {
-            Ok(token) => token.ok_or(Stopped::BadCredential),
-            Err(TokenError::Unavailable) => Err(Stopped::StoreAway),
-            Err(TokenError::Invalid(_)) => Err(Stopped::BadCredential),
-        };
-        let mut token = find().await?;
-        if self.rechecks.token(&token).await {
-            token = find().await?;
-        }
+        let token = self.token(&text).await?;
         let identity = token.identity.clone();
         Ok(Caller {
             identity,
@@ -87,8 +83,38 @@ impl Gate {
             scope: Scope {
                 read_only: token.read_only,
             },
-            address: incoming.address,
+            address,
         })
+    }
+
+    /// The live token behind the text of a personal or an access token, with groups that are young enough.
+    ///
+    /// # Errors
+    /// When there is none, or nobody can tell now.
+    pub async fn token(&self, text: &str) -> Result<Arc<Token>, Stopped> {
+        if !Tokens::looks_like_one(text) {
+            return Err(Stopped::BadCredential);
+        }
+        let find = async || match self.tokens.find(text).await {
+            Ok(token) => token.ok_or(Stopped::BadCredential),
+            Err(TokenError::Unavailable) => Err(Stopped::StoreAway),
+            Err(TokenError::Invalid(_)) => Err(Stopped::BadCredential),
+        };
+        let mut token = find().await?;
+        match self.rechecks.token(&token).await {
+            // Where only a browser could ask, a program goes on with what is known, until the token ends.
+            Rechecked::Young | Rechecked::ByBrowser => {}
+            Rechecked::Now => {
+                token = find().await?;
+                self.must_be_young_enough(token.checked)?;
+            }
+        }
+        Ok(token)
+    }
+
+    /// Asks the provider about a token's owner where that is due; who has gone has no token any more then.
+    pub async fn recheck(&self, token: &Token) {
+        self.rechecks.token(token).await;
     }
 
     /// A provider that does not answer is waited for, for `outage_grace`; then its word is too old to go by.

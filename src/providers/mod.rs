@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::domain::{Identity, Secret, Timestamp};
 
+mod clients;
 mod ldap;
 mod local;
 mod oidc;
@@ -16,6 +17,7 @@ mod saml;
 #[cfg(fuzzing)]
 pub use saml::fuzzing;
 
+pub use clients::Clients;
 pub use ldap::Ldap;
 pub use local::Local;
 pub use oidc::{Oidc, OidcParts, Places};

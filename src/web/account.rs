@@ -70,11 +70,20 @@ async fn revoke_token(here: Here, body: web::Bytes) -> HttpResponse {
     back(&here, done, "token")
 }
 
-/// The one door of all forms here: from this site, signed in, and with the session's own token.
 async fn signed_form(here: &Here, body: &[u8]) -> Result<(Arc<Session>, Fields), HttpResponse> {
+    signed_form_at(here, body, BACK).await
+}
+
+/// The one door of all forms of who is signed in: from this site, and with the session's own token. `back` is offered to
+/// whoever is refused.
+pub(super) async fn signed_form_at(
+    here: &Here,
+    body: &[u8],
+    back: Option<(&str, &str)>,
+) -> Result<(Arc<Session>, Fields), HttpResponse> {
     if here.provenance() != Provenance::SameOrigin {
         return Err(here
-            .trouble(403, "This form was sent from another site.", Fault::Request, BACK)
+            .trouble(403, "This form was sent from another site.", Fault::Request, back)
             .into());
     }
     let session = match here.session().await {
@@ -84,7 +93,7 @@ async fn signed_form(here: &Here, body: &[u8]) -> Result<(Arc<Session>, Fields),
     };
     let Some(fields) = form(here.headers(), body) else {
         return Err(here
-            .trouble(400, "This is not the form of a page of ours.", Fault::Request, BACK)
+            .trouble(400, "This is not the form of a page of ours.", Fault::Request, back)
             .into());
     };
     if !here.pages().csrf().accepts(
@@ -92,7 +101,7 @@ async fn signed_form(here: &Here, body: &[u8]) -> Result<(Arc<Session>, Fields),
         fields.one("csrf_token").unwrap_or_default(),
     ) {
         let text = "This form was not valid any more. Go back, reload the page and try again.";
-        return Err(here.trouble(403, text, Fault::Request, BACK).into());
+        return Err(here.trouble(403, text, Fault::Request, back).into());
     }
     Ok((session, fields))
 }
@@ -154,6 +163,20 @@ async fn account_page(here: &Here, session: &Session) -> Result<Page, NotSignedI
         revoke_token: pages.path("/auth/account/tokens/revoke"),
     };
     Ok(pages.page(200, &pages.signed_in_forms(), page))
+}
+
+/// The names of all roles that somebody holds, on whichever upstream.
+pub(super) fn held_roles(here: &Here, me: &Identity) -> Vec<String> {
+    let (config, policy) = (&here.front().config, &here.front().policy);
+    let mut names = Vec::new();
+    for upstream in &config.upstreams {
+        for name in policy.roles_of(me, &upstream.name).names() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
 }
 
 /// The roles held on each upstream; upstreams without any are left out, and a lone upstream needs no name.
