@@ -22,6 +22,7 @@ mod lists;
 mod login_oidc;
 mod login_saml;
 mod logout_tokens;
+mod oauth;
 mod oidc_checks;
 mod pages;
 mod provider_logout;

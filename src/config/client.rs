@@ -67,7 +67,10 @@ fn read(section: Section<'_>, ids: &mut BTreeSet<String>) -> Option<Client> {
     let introspect = section.value("introspect", value::flag).unwrap_or(false);
     let may = |grant| grants.contains(&grant);
     if grants.is_empty() && !introspect && section.node("grants").is_none() {
-        section.problem("grants", "is missing: without any, and without introspect, the client may do nothing");
+        section.problem(
+            "grants",
+            "is missing: without any, and without introspect, the client may do nothing",
+        );
     }
     if !has_secret && (may(GrantType::ClientCredentials) || introspect) {
         section.problem(
@@ -76,7 +79,10 @@ fn read(section: Section<'_>, ids: &mut BTreeSet<String>) -> Option<Client> {
         );
     }
     if may(GrantType::AuthorizationCode) && redirect_uris.is_empty() && section.node("redirect_uris").is_none() {
-        section.problem("redirect_uris", "is missing: authorization_code needs to know where codes may go");
+        section.problem(
+            "redirect_uris",
+            "is missing: authorization_code needs to know where codes may go",
+        );
     }
     if may(GrantType::RefreshToken) && !may(GrantType::AuthorizationCode) && !may(GrantType::DeviceCode) {
         section.problem(

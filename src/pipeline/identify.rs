@@ -28,7 +28,8 @@ impl Gate {
         is_public: impl FnOnce() -> bool,
     ) -> Result<Option<Caller>, Stopped> {
         if let Some(value) = shown(incoming)? {
-            return self.by_header(value, incoming.address).await.map(Some);
+            let (caller, _) = self.by_header(value, incoming.address).await?;
+            return Ok(Some(caller));
         }
         match self.by_cookie(incoming).await {
             Err(_) if is_public() => Ok(None),
@@ -68,23 +69,23 @@ impl Gate {
         })
     }
 
-    /// Whoever an `Authorization` header's value shows.
+    /// Whoever an `Authorization` header's value shows, and when that ends.
     ///
     /// # Errors
     /// When it is no credential, or nobody can tell now.
-    pub async fn by_header(&self, value: &[u8], address: IpAddr) -> Result<Caller, Stopped> {
+    pub async fn by_header(&self, value: &[u8], address: IpAddr) -> Result<(Caller, Timestamp), Stopped> {
         let (via, text) = credential(value).ok_or(Stopped::BadCredential)?;
         let token = self.token(&text).await?;
-        let identity = token.identity.clone();
-        Ok(Caller {
-            identity,
+        let caller = Caller {
+            identity: token.identity.clone(),
             via,
             credential: Some(token.id.clone()),
             scope: Scope {
                 read_only: token.read_only,
             },
             address,
-        })
+        };
+        Ok((caller, token.expires))
     }
 
     /// The live token behind the text of a personal or an access token, with groups that are young enough.

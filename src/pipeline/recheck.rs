@@ -180,11 +180,7 @@ impl Means {
             Ok(None) | Err(_) => return,
         };
         let done = match self.ask(&claimed.identity, claimed.provider_state.as_deref()).await {
-            Answer::Still(vouched) => self
-                .tokens
-                .update(id, vouched.identity, vouched.state)
-                .await
-                .map(drop),
+            Answer::Still(vouched) => self.tokens.update(id, vouched.identity, vouched.state).await.map(drop),
             Answer::NoMore(why) => {
                 let ended = self.tokens.revoke(id).await.map(|ended| ended.is_some());
                 if let Ok(true) = ended {

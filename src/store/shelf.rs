@@ -143,7 +143,11 @@ mod tests {
                 _ => Then::Keep(false),
             })
         });
-        let won: Vec<bool> = join_all(all).await.into_iter().filter_map(|told| told.unwrap()).collect();
+        let won: Vec<bool> = join_all(all)
+            .await
+            .into_iter()
+            .filter_map(|told| told.unwrap())
+            .collect();
         assert_eq!((won.len(), won.iter().filter(|won| **won).count()), (100, 1));
     }
 }

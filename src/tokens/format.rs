@@ -124,7 +124,10 @@ mod tests {
         for position in 0..text.len() {
             let mut edited = text.clone().into_bytes();
             edited[position] = if edited[position] == b'a' { b'b' } else { b'a' };
-            assert!(!is_personal(std::str::from_utf8(&edited).unwrap()), "position {position}");
+            assert!(
+                !is_personal(std::str::from_utf8(&edited).unwrap()),
+                "position {position}"
+            );
         }
     }
 

@@ -143,10 +143,16 @@ async fn a_family_s_access_tokens_end_by_time_and_all_together() {
     let access = first.access.expose().to_owned();
     assert!(Tokens::looks_like_one(&access) && !Tokens::looks_like_one(&refresh_of(&first)));
     assert_eq!(tokens.find(&access).await.unwrap().unwrap().id, first.token.id);
-    assert!(tokens.find(&refresh_of(&first)).await.unwrap().is_none(), "a refresh token is no access token");
+    assert!(
+        tokens.find(&refresh_of(&first)).await.unwrap().is_none(),
+        "a refresh token is no access token"
+    );
     clock.advance(4 * MINUTE);
     let second = refreshed(&tokens, &refresh_of(&first)).await;
-    assert!(tokens.find(&access).await.unwrap().is_some(), "the one before lives to its own end");
+    assert!(
+        tokens.find(&access).await.unwrap().is_some(),
+        "the one before lives to its own end"
+    );
     clock.advance(MINUTE);
     assert!(tokens.find(&access).await.unwrap().is_none());
     assert!(tokens.find(second.access.expose()).await.unwrap().is_some());
@@ -165,7 +171,9 @@ async fn the_same_refresh_token_gives_the_same_successor_for_a_minute_and_ends_t
     let all = (0..100).map(|_| tokens.refresh("mlgate-cli", first.refresh.as_ref().unwrap().expose()));
     let mut successors = std::collections::HashSet::new();
     for answer in futures_util::future::join_all(all).await {
-        let Refreshed::Issued(issued) = answer.unwrap() else { panic!("refused") };
+        let Refreshed::Issued(issued) = answer.unwrap() else {
+            panic!("refused")
+        };
         successors.insert((refresh_of(&issued), issued.access.expose().to_owned()));
     }
     assert_eq!(successors.len(), 1);
@@ -174,12 +182,18 @@ async fn the_same_refresh_token_gives_the_same_successor_for_a_minute_and_ends_t
     let third = refreshed(&tokens, &second).await;
     clock.advance(MINUTE - Duration::from_secs(1));
     let again = refreshed(&tokens, &refresh_of(&first)).await;
-    assert_eq!((refresh_of(&again), again.access.expose()), (second.clone(), access.as_str()));
+    assert_eq!(
+        (refresh_of(&again), again.access.expose()),
+        (second.clone(), access.as_str())
+    );
     clock.advance(Duration::from_secs(1));
     let reused = tokens.refresh("mlgate-cli", &refresh_of(&first)).await.unwrap();
     assert!(matches!(reused, Refreshed::Reused(token) if token.id == first.token.id));
     for ended in [&second, &refresh_of(&third)] {
-        assert!(matches!(tokens.refresh("mlgate-cli", ended).await.unwrap(), Refreshed::Unknown));
+        assert!(matches!(
+            tokens.refresh("mlgate-cli", ended).await.unwrap(),
+            Refreshed::Unknown
+        ));
     }
     assert!(tokens.find(third.access.expose()).await.unwrap().is_none());
 }
@@ -210,7 +224,10 @@ async fn a_family_ends_when_it_is_not_refreshed_and_at_its_absolute_end() {
     clock.advance(2 * MINUTE);
     assert!(tokens.find(kept.access.expose()).await.unwrap().is_some());
     clock.advance(MINUTE);
-    assert!(tokens.find(kept.access.expose()).await.unwrap().is_none(), "no access token outlives its family");
+    assert!(
+        tokens.find(kept.access.expose()).await.unwrap().is_none(),
+        "no access token outlives its family"
+    );
     assert!(matches!(
         tokens.refresh("mlgate-cli", &refresh_of(&kept)).await.unwrap(),
         Refreshed::Unknown

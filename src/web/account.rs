@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
+use arc_swap::ArcSwap;
 use askama::Template;
+use serde_json::json;
 
 use crate::config::{self, Config, Grant};
 use crate::domain::{Identity, Kind, Timestamp};
 use crate::login::NotSignedIn;
-use crate::pipeline::Stopped;
+use crate::pipeline::{Gate, Stopped};
 use crate::policy::Policy;
 use crate::sessions::Session;
 use crate::tokens::Token;
@@ -38,7 +40,10 @@ pub fn configure(config: &mut web::ServiceConfig) {
         );
 }
 
-async fn show(here: Here) -> HttpResponse {
+async fn show(here: Here, gate: web::Data<ArcSwap<Gate>>) -> HttpResponse {
+    if let Some(shown) = here.authorization() {
+        return told_to_program(&here, &gate.load_full(), shown).await;
+    }
     let session = match here.session().await {
         Ok(Some(session)) => session,
         Ok(None) => return sign_in_first(&here),
@@ -48,6 +53,36 @@ async fn show(here: Here) -> HttpResponse {
         Ok(page) => page.into(),
         Err(why) => here.not_signed_in(&why, "").into(),
     }
+}
+
+/// Who a token's owner is and what they hold, for `mlgate whoami`.
+async fn told_to_program(here: &Here, gate: &Gate, shown: Option<&[u8]>) -> HttpResponse {
+    let found = match shown {
+        Some(value) => gate.by_header(value, here.visitor().address).await,
+        None => Err(Stopped::BadCredential),
+    };
+    let (caller, expires) = match found {
+        Ok(found) => found,
+        Err(stopped) => {
+            let request_id = here.visitor().request_id.unwrap_or_default();
+            return error::for_program(&stopped.told(&gate.login_url()), request_id);
+        }
+    };
+    let me = &caller.identity;
+    HttpResponse::Ok()
+        .insert_header(("cache-control", "no-store"))
+        .insert_header(("x-content-type-options", "nosniff"))
+        .json(json!({
+            "user": me.user,
+            "provider": me.provider,
+            "display_name": me.display_name,
+            "email": me.email,
+            "groups": me.groups,
+            "roles": held_roles(here, me),
+            "read_only": caller.scope.read_only,
+            "credential": caller.credential,
+            "expires": expires.rfc3339(),
+        }))
 }
 
 async fn end_session(here: Here, body: web::Bytes) -> HttpResponse {

@@ -111,7 +111,9 @@ impl Oauth {
             .and_then(|id| self.client(id))
             .ok_or(BadAuthorize::Told("There is no such client here."))?;
         let redirect_uri = one("redirect_uri").filter(|uri| client.may_return_to(uri)).ok_or({
-            BadAuthorize::Told("The client asks to be answered at an address that is not its own. Nothing was sent there.")
+            BadAuthorize::Told(
+                "The client asks to be answered at an address that is not its own. Nothing was sent there.",
+            )
         })?;
         let state = one("state").filter(|state| state.len() <= LONGEST_STATE);
         let read = || {
@@ -162,12 +164,15 @@ impl Oauth {
             generation: 0,
             until: now.plus(LIFETIME),
         };
-        let reason = Reason::new(
-            ReasonCode::Requested,
-            format!("Let {} act for them.", asked.client.id),
-        );
+        let reason = Reason::new(ReasonCode::Requested, format!("Let {} act for them.", asked.client.id));
         self.diary
-            .note("consent.approve", actor_of(session, visitor), Outcome::Allowed, &reason, visitor)
+            .note(
+                "consent.approve",
+                actor_of(session, visitor),
+                Outcome::Allowed,
+                &reason,
+                visitor,
+            )
             .await?;
         let code = Code {
             client: asked.client.id.clone(),
@@ -192,7 +197,13 @@ impl Oauth {
             format!("Did not let {} act for them.", asked.client.id),
         );
         self.diary
-            .note("consent.refuse", actor_of(session, visitor), Outcome::Refused, &reason, visitor)
+            .note(
+                "consent.refuse",
+                actor_of(session, visitor),
+                Outcome::Refused,
+                &reason,
+                visitor,
+            )
             .await?;
         let said = told(&OauthError::AccessDenied);
         Ok(self.back(&asked.redirect_uri, asked.state.as_deref(), &said))
@@ -249,7 +260,8 @@ impl Oauth {
             .await?
             .ok_or(BAD)?;
         if found.state != State::Fresh {
-            self.end_reused(&ticket, "An authorization code was used twice.", visitor).await?;
+            self.end_reused(&ticket, "An authorization code was used twice.", visitor)
+                .await?;
             return Err(BAD);
         }
         let fits = is_young
@@ -277,8 +289,14 @@ impl Oauth {
             })
             .await?;
         // It may have come again before there was anything to end.
-        if self.codes.get(&ticket.id).await?.is_none_or(|code| code.state != State::Spent) {
-            self.end_reused(&ticket, "An authorization code was used twice.", visitor).await?;
+        if self
+            .codes
+            .get(&ticket.id)
+            .await?
+            .is_none_or(|code| code.state != State::Spent)
+        {
+            self.end_reused(&ticket, "An authorization code was used twice.", visitor)
+                .await?;
             return Err(BAD);
         }
         Ok(issued)

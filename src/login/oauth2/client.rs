@@ -138,7 +138,10 @@ fn basic(header: &[u8]) -> Option<Shown> {
     // Both are form-urlencoded first (RFC 6749, 2.3.1).
     let decode = |text: &str| {
         let text = text.replace('+', " ");
-        percent_decode_str(&text).decode_utf8().ok().map(|text| text.into_owned())
+        percent_decode_str(&text)
+            .decode_utf8()
+            .ok()
+            .map(|text| text.into_owned())
     };
     Some(Shown {
         id: decode(id)?,

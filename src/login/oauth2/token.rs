@@ -59,7 +59,10 @@ impl Oauth {
         let token = &issued.token;
         let client = token.family.as_ref().map_or("", |family| &family.client);
         let reason = Reason::new(ReasonCode::Granted, format!("Issued {} to {client}.", token.id));
-        if let Err(away) = self.note("token.issue", token, Outcome::Allowed, &reason, visitor).await {
+        if let Err(away) = self
+            .note("token.issue", token, Outcome::Allowed, &reason, visitor)
+            .await
+        {
             self.tokens.revoke(&token.id).await?;
             return Err(away);
         }
@@ -81,7 +84,10 @@ impl Oauth {
         }
         match self.tokens.refresh(&client.id, text).await? {
             Refreshed::Issued(issued) => {
-                let reason = Reason::new(ReasonCode::Granted, format!("Refreshed {} for {}.", issued.token.id, client.id));
+                let reason = Reason::new(
+                    ReasonCode::Granted,
+                    format!("Refreshed {} for {}.", issued.token.id, client.id),
+                );
                 self.note("token.refresh", &issued.token, Outcome::Allowed, &reason, visitor)
                     .await?;
                 Ok(self.answer(*issued))
@@ -110,7 +116,10 @@ impl Oauth {
         visitor: Visitor<'_>,
     ) -> Result<Issued, OauthError> {
         let read_only = is_read_only(parameters.get("scope")).ok_or(OauthError::InvalidScope)?;
-        let vouched = self.services.vouch_for(&client.id).ok_or(OauthError::UnauthorizedClient)?;
+        let vouched = self
+            .services
+            .vouch_for(&client.id)
+            .ok_or(OauthError::UnauthorizedClient)?;
         let checked = self.clock.now();
         let new = NewFamily {
             id: self.random.bytes(),

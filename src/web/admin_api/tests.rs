@@ -59,7 +59,10 @@ fn parts(folder: &TempDir) -> Data<ArcSwap<AdminParts>> {
             refresh_idle: HOUR,
             refresh_absolute: HOUR,
         },
-        store.clone(), clock.clone(), random.clone());
+        store.clone(),
+        clock.clone(),
+        random.clone(),
+    );
     let audit = config::Audit {
         file: folder.path().join("trail.jsonl"),
         rotate_size: 1 << 20,

@@ -130,7 +130,9 @@ fn consent(here: &Here, query: &Fields, asked: &Asked<'_>, session: &Session) ->
 /// Scheme, host and port of a redirect URI that was checked.
 fn origin(uri: &str) -> &str {
     let after_scheme = uri.find("://").map_or(0, |at| at + 3);
-    let end = uri[after_scheme..].find(['/', '?', '#']).map_or(uri.len(), |at| after_scheme + at);
+    let end = uri[after_scheme..]
+        .find(['/', '?', '#'])
+        .map_or(uri.len(), |at| after_scheme + at);
     &uri[..end]
 }
 

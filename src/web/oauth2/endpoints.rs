@@ -1,6 +1,5 @@
 //! `/auth/oauth2/token`, `/revoke` and `/introspect`: for programs, by form, with JSON.
 
-use actix_web::http::header::AUTHORIZATION;
 use actix_web::{HttpResponse, web};
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
@@ -19,17 +18,16 @@ type TheGate = web::Data<ArcSwap<Gate>>;
 fn read(here: &Here, body: Body) -> Result<Parameters, OauthError> {
     let bad = |text: &str| OauthError::InvalidRequest(text.to_owned());
     let body = body.map_err(|_| bad("the form is too large, or broke off"))?;
-    let fields = form(here.headers(), &body)
-        .ok_or_else(|| bad("the content type must be application/x-www-form-urlencoded"))?;
+    let fields =
+        form(here.headers(), &body).ok_or_else(|| bad("the content type must be application/x-www-form-urlencoded"))?;
     Parameters::new(fields.as_slice())
 }
 
 /// Two of them are none.
 fn authorization(here: &Here) -> Result<Option<&[u8]>, OauthError> {
-    let mut values = here.headers().get_all(AUTHORIZATION);
-    match (values.next(), values.next()) {
-        (Some(_), Some(_)) => Err(OauthError::InvalidClient),
-        (value, _) => Ok(value.map(|value| value.as_bytes())),
+    match here.authorization() {
+        Some(None) => Err(OauthError::InvalidClient),
+        shown => Ok(shown.flatten()),
     }
 }
 
@@ -105,10 +103,13 @@ async fn may_introspect(here: &Here, gate: &Gate, parameters: &Parameters) -> Re
         let oauth = here.login().oauth();
         return oauth.introspector(parameters, shown, here.visitor()).await;
     };
-    let caller = gate.by_header(value, here.visitor().address).await.map_err(|stopped| match stopped {
-        Stopped::StoreAway | Stopped::ProviderAway => OauthError::Unavailable,
-        _ => OauthError::InvalidClient,
-    })?;
+    let (caller, _) = gate
+        .by_header(value, here.visitor().address)
+        .await
+        .map_err(|stopped| match stopped {
+            Stopped::StoreAway | Stopped::ProviderAway => OauthError::Unavailable,
+            _ => OauthError::InvalidClient,
+        })?;
     match gate.is_admin(&caller) {
         true => Ok(()),
         false => Err(OauthError::UnauthorizedClient),
