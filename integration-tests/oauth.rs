@@ -543,15 +543,26 @@ fn a_token_tells_its_owner_who_they_are() {
     let tokens = gateway.terminal("tom-a");
     for token in [text(&tokens, "access_token"), &gateway.token("tom-a")] {
         let told = ask(&format!("Bearer {token}"));
-        assert_eq!((told.status, told.header("cache-control")), (200, Some("no-store")), "{}", told.text());
+        assert_eq!(
+            (told.status, told.header("cache-control")),
+            (200, Some("no-store")),
+            "{}",
+            told.text()
+        );
         let told = told.json();
         assert_eq!((&told["user"], &told["provider"]), (&json!("tom-a"), &json!("local")));
-        assert_eq!((&told["groups"], &told["roles"]), (&json!(["team-a"]), &json!(["team-a"])));
+        assert_eq!(
+            (&told["groups"], &told["roles"]),
+            (&json!(["team-a"]), &json!(["team-a"]))
+        );
         assert!(text(&told, "expires").ends_with('Z'));
     }
     for bad in ["Bearer garbage", &format!("Bearer {}", text(&tokens, "refresh_token"))] {
         let refused = ask(bad);
-        assert_eq!((refused.status, refused.json()["error_code"].as_str()), (401, Some("UNAUTHENTICATED")));
+        assert_eq!(
+            (refused.status, refused.json()["error_code"].as_str()),
+            (401, Some("UNAUTHENTICATED"))
+        );
         assert!(refused.text().contains("mlgate login"));
     }
 }

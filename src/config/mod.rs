@@ -27,6 +27,7 @@ mod saml;
 mod session;
 mod telemetry;
 mod tokens;
+mod trusted_issuer;
 mod upstream;
 mod users;
 mod value;
@@ -47,6 +48,7 @@ pub use saml::{IdpEndpoint, IdpKey, IdpMetadata, MetadataSource, SamlBinding, Sa
 pub use session::{Session, StoreKind};
 pub use telemetry::{LogFormat, Telemetry};
 pub use tokens::Tokens;
+pub use trusted_issuer::{Condition, IssuerKeys, NamePart, TrustedIssuer};
 pub use upstream::Upstream;
 pub use users::{LocalUser, load_users};
 
@@ -69,6 +71,7 @@ pub struct Config {
     pub check: Check,
     pub providers: Vec<Provider>,
     pub clients: Vec<Client>,
+    pub trusted_issuers: Vec<TrustedIssuer>,
     pub roles: Vec<Role>,
     pub tokens: Tokens,
     pub audit: Audit,
@@ -77,6 +80,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Every file that the configuration names, itself included: a change to one of them is a reason to reload.
     pub watched: Vec<PathBuf>,
+    /// What can be meant, and is worth a second look.
+    pub warnings: Vec<Problem>,
 }
 
 impl Config {
@@ -163,13 +168,13 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
     if !clients.is_empty() {
         provider_ids.insert(provider::CLIENTS.to_owned());
     }
+    let trusted_issuers = trusted_issuer::read_all(&root, &mut provider_ids);
     let roles = role::read_all(&root, &provider_ids, &upstream_names);
     let tokens = tokens::read(root.section("tokens"));
     let audit = audit::read(root.section("audit"));
     let limits = limits::read(root.section("limits"));
     let pages = pages::read(root.section("pages"));
     let telemetry = telemetry::read(root.section("telemetry"));
-    not_yet(&root, "trusted_issuer", "bearer tokens of other issuers");
     not_yet(&root, "protected_alias", "protected aliases");
     root.finish();
     Some(Config {
@@ -182,6 +187,7 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
         check,
         providers,
         clients,
+        trusted_issuers,
         roles,
         tokens: tokens?,
         audit: audit?,
@@ -189,6 +195,7 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
         pages,
         telemetry: telemetry?,
         watched: Vec::new(),
+        warnings: reading.warnings(),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Who is asking: by session cookie, bearer token, or a token as the password of Basic.
+//! Who is asking: by session cookie, bearer token, a trusted issuer's JWT, or a token as the password of Basic.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::domain::{Caller, Scope, Timestamp, Via};
 use crate::mlflow::Source;
+use crate::providers::{Issuers, ProviderError};
 use crate::sessions::SessionError;
 use crate::tokens::{Token, TokenError, Tokens};
 
@@ -75,6 +76,9 @@ impl Gate {
     /// When it is no credential, or nobody can tell now.
     pub async fn by_header(&self, value: &[u8], address: IpAddr) -> Result<(Caller, Timestamp), Stopped> {
         let (via, text) = credential(value).ok_or(Stopped::BadCredential)?;
+        if via == Via::Token && Issuers::looks_like_one(&text) {
+            return self.by_jwt(&text, address).await;
+        }
         let token = self.token(&text).await?;
         let caller = Caller {
             identity: token.identity.clone(),
@@ -116,6 +120,24 @@ impl Gate {
     /// Asks the provider about a token's owner where that is due; who has gone has no token any more then.
     pub async fn recheck(&self, token: &Token) {
         self.rechecks.token(token).await;
+    }
+
+    async fn by_jwt(&self, token: &str, address: IpAddr) -> Result<(Caller, Timestamp), Stopped> {
+        let workload = self.issuers.identify(token).await.map_err(|error| match error {
+            ProviderError::Unavailable(_) => Stopped::IssuerAway,
+            ProviderError::Refused(text) => Stopped::BadJwt(format!("Refused: {text}.")),
+            ProviderError::BadPassword | ProviderError::AccountRefused(_) | ProviderError::BadAttempt(_) => {
+                Stopped::BadCredential
+            }
+        })?;
+        let caller = Caller {
+            identity: workload.identity,
+            via: Via::Jwt,
+            credential: Some(workload.id),
+            scope: Scope::default(),
+            address,
+        };
+        Ok((caller, workload.expires))
     }
 
     /// A provider that does not answer is waited for, for `outage_grace`; then its word is too old to go by.

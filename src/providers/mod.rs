@@ -8,6 +8,8 @@ use thiserror::Error;
 use crate::domain::{Identity, Secret, Timestamp};
 
 mod clients;
+mod issuers;
+mod jws;
 mod ldap;
 mod local;
 mod oidc;
@@ -18,6 +20,7 @@ mod saml;
 pub use saml::fuzzing;
 
 pub use clients::Clients;
+pub use issuers::{Issuers, KeyCache, Workload};
 pub use ldap::Ldap;
 pub use local::Local;
 pub use oidc::{Oidc, OidcParts, Places};

@@ -11,6 +11,7 @@ use crate::domain::SystemRandom;
 mod clients;
 mod examples;
 mod google;
+mod issuers;
 mod ldap;
 mod people;
 mod saml;
@@ -196,7 +197,6 @@ fn public_url_may_carry_a_path_and_nothing_else() {
 #[test]
 fn what_comes_later_is_refused_and_not_ignored() {
     let later = [
-        ("[[trusted_issuer]]\nid = \"github\"\n", "trusted_issuer"),
         ("[[protected_alias]]\naliases = [\"x\"]\n", "protected_alias"),
         ("[listen]\nhttp2 = true\n", "listen.http2"),
         (
