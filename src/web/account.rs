@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actix_web::guard::{GuardContext, fn_guard};
 use actix_web::{HttpResponse, web};
 use arc_swap::ArcSwap;
 use askama::Template;
@@ -25,6 +26,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
     config
         .service(
             web::resource("/auth/account")
+                .route(web::get().guard(fn_guard(shows_token)).to(told_to_program))
                 .route(web::get().to(show))
                 .route(web::head().to(show)),
         )
@@ -40,10 +42,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         );
 }
 
-async fn show(here: Here, gate: web::Data<ArcSwap<Gate>>) -> HttpResponse {
-    if let Some(shown) = here.authorization() {
-        return told_to_program(&here, &gate.load_full(), shown).await;
-    }
+async fn show(here: Here) -> HttpResponse {
     let session = match here.session().await {
         Ok(Some(session)) => session,
         Ok(None) => return sign_in_first(&here),
@@ -56,8 +55,9 @@ async fn show(here: Here, gate: web::Data<ArcSwap<Gate>>) -> HttpResponse {
 }
 
 /// Who a token's owner is and what they hold, for `mlgate whoami`.
-async fn told_to_program(here: &Here, gate: &Gate, shown: Option<&[u8]>) -> HttpResponse {
-    let found = match shown {
+async fn told_to_program(here: Here, gate: web::Data<ArcSwap<Gate>>) -> HttpResponse {
+    let gate = gate.load_full();
+    let found = match here.authorization().flatten() {
         Some(value) => gate.by_header(value, here.visitor().address).await,
         None => Err(Stopped::BadCredential),
     };
@@ -78,11 +78,15 @@ async fn told_to_program(here: &Here, gate: &Gate, shown: Option<&[u8]>) -> Http
             "display_name": me.display_name,
             "email": me.email,
             "groups": me.groups,
-            "roles": held_roles(here, me),
+            "roles": held_roles(&here, me),
             "read_only": caller.scope.read_only,
             "credential": caller.credential,
             "expires": expires.rfc3339(),
         }))
+}
+
+fn shows_token(context: &GuardContext<'_>) -> bool {
+    context.head().headers().contains_key("authorization")
 }
 
 async fn end_session(here: Here, body: web::Bytes) -> HttpResponse {
