@@ -18,6 +18,7 @@ mod entra_groups;
 mod every_provider;
 mod google_groups;
 mod graphql;
+mod ingress;
 mod ldap;
 mod ldap_refused;
 mod leavers;

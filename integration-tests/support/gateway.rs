@@ -57,6 +57,8 @@ pub struct Setup {
     pub top: String,
     /// Further sections.
     pub sections: String,
+    /// More of `[listen]`.
+    pub listen: String,
     pub upstream: String,
     pub session: String,
     pub audit: String,
@@ -72,6 +74,7 @@ impl Setup {
             admin_port: free_port(),
             top: String::new(),
             sections: ROLES.to_owned(),
+            listen: String::new(),
             upstream: format!("name = \"production\"\nurl = \"{upstream}\""),
             session: String::new(),
             audit: "file = \"audit.jsonl\"".to_owned(),
@@ -99,9 +102,16 @@ impl Setup {
             format!("public_url = \"http://127.0.0.1:{}\"\n{}", self.port, self.top)
         };
         let text = format!(
-            "{top}\n[listen]\naddress = \"127.0.0.1:{}\"\nadmin_address = \"127.0.0.1:{}\"\n[[upstream]]\n{}\n[session]\n{}\n\
+            "{top}\n[listen]\naddress = \"127.0.0.1:{}\"\nadmin_address = \"127.0.0.1:{}\"\n{}\n[[upstream]]\n{}\n[session]\n{}\n\
              [audit]\n{}\n[limits]\n{}\n[[provider]]\nid = \"local\"\nkind = \"local\"\nlabel = \"Local\"\nusers_file = \"users.toml\"\n{}",
-            self.port, self.admin_port, self.upstream, self.session, self.audit, self.limits, self.sections
+            self.port,
+            self.admin_port,
+            self.listen,
+            self.upstream,
+            self.session,
+            self.audit,
+            self.limits,
+            self.sections
         );
         std::fs::write(&config, text).unwrap();
         config
@@ -200,8 +210,24 @@ impl Gateway {
         self.sign_in_at("local", user, password)
     }
 
+    /// Likewise where browsers know the gateway by another origin.
+    pub fn sign_in_from(&self, origin: &str, user: &str) -> String {
+        self.sign_in_at_from(origin, "local", user, PASSWORD)
+            .unwrap_or_else(|refused| panic!("{user} cannot sign in: {} {}", refused.status, refused.text()))
+    }
+
     /// Likewise at any provider with a form.
     pub fn sign_in_at(&self, provider: &str, user: &str, password: &str) -> Result<String, Box<Response>> {
+        self.sign_in_at_from(&self.origin(), provider, user, password)
+    }
+
+    fn sign_in_at_from(
+        &self,
+        origin: &str,
+        provider: &str,
+        user: &str,
+        password: &str,
+    ) -> Result<String, Box<Response>> {
         let path = format!("/auth/login/{provider}");
         let form = self.send(&Request::get(&path).navigation());
         let cookies: Vec<_> = form
@@ -219,7 +245,7 @@ impl Gateway {
             &Request::new("POST", &path)
                 .navigation()
                 .header("Cookie", &cookies.join("; "))
-                .header("Origin", &self.origin())
+                .header("Origin", origin)
                 .form(&[
                     ("username", user),
                     ("password", password),

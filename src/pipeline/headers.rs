@@ -8,6 +8,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::sessions::cookie;
 
+use super::introduce::IDENTITY;
+
 /// About one connection, never about the message (RFC 9110, 7.6.1, and what is sent in practice).
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
@@ -136,6 +138,8 @@ pub(super) fn taken_off(client: &[(String, Vec<u8>)], to_vendors: bool, foreign_
             },
             "authorization" if foreign_authorization => {}
             name if HOP_BY_HOP.contains(&name) || OF_THE_INGRESS.contains(&name) => {}
+            // Replaced; what is taken off is gone after that.
+            name if IDENTITY.contains(&name) => {}
             name if may_pass(name) => {}
             _ => taken.names.push(name.clone()),
         }
@@ -267,6 +271,7 @@ mod tests {
             ("accept", "*/*"),
             ("x-forwarded-for", "192.0.2.1"),
             ("x_forwarded_user", "root"),
+            ("x-forwarded-user", "root"),
             ("remote-user", "root"),
             ("authorization", "Bearer x"),
             ("cookie", "a=b; mlgate=x"),
