@@ -6,6 +6,8 @@ mod identity;
 mod random;
 mod reason;
 mod secret;
+mod visible;
+#[cfg(feature = "server")]
 pub mod xml;
 
 pub use access::{Access, Kind, Permission, Requires, Resource, Target};
@@ -14,3 +16,4 @@ pub use identity::{Caller, Identity, Scope, Via};
 pub use random::{Random, SystemRandom};
 pub use reason::{Reason, ReasonCode};
 pub use secret::Secret;
+pub use visible::visible;
