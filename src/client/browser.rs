@@ -61,7 +61,7 @@ impl Browser {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -88,7 +88,7 @@ mod tests {
         };
         let bare = Environment {
             path: Vec::new(),
-            ..desk.clone()
+            ..desk
         };
         for without in [&remote, &blind, &bare] {
             assert_eq!(program(without), None);

@@ -290,7 +290,7 @@ pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
@@ -404,8 +404,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let credentials = below(folder.path());
         let turn = credentials.own_turn().await.unwrap();
-        let mut contents = Contents::default();
-        contents.default = Some("https://a.test".into());
+        let contents = Contents {
+            default: Some("https://a.test".into()),
+            ..Contents::default()
+        };
         turn.write(&contents, &SystemRandom::new()).unwrap();
         let found = credentials.turn(|contents| contents.default.clone()).await.unwrap();
         assert_eq!(found.err(), Some("https://a.test".to_owned()));

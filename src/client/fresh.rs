@@ -113,7 +113,7 @@ async fn persist<F: Future<Output = Result<Entry, GrantError>>>(ask: impl Fn() -
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};

@@ -56,7 +56,7 @@ fn first_line(file: &Path) -> Option<String> {
     line.strip_prefix("#!")?.split_whitespace().next().map(str::to_owned)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
