@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::gateway::{Gateway, Setup, users_toml};
+use crate::support::gateway::{Gateway, PASSWORD, Setup, users_toml};
 use crate::support::http::{Request, Response, read};
 use crate::support::mlflow::{Mlflow, NEWEST};
 
@@ -148,13 +148,77 @@ fn who_may_is_answered_200_with_who_they_are() {
     }
 }
 
+/// The answer to the form of vera, who comes from somewhere.
+fn sign_in(gateway: &Gateway, origin: &str, rd: &str) -> Response {
+    let form = gateway.send(&Request::get("/auth/login/local").navigation());
+    let cookie = form.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let html = form.text();
+    let token = html.split("name=\"csrf_token\"").nth(1).unwrap();
+    let token = token.split("value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let fields = [
+        ("username", "vera"),
+        ("password", PASSWORD),
+        ("rd", rd),
+        ("csrf_token", token),
+    ];
+    let sent = Request::new("POST", "/auth/login/local")
+        .header("Cookie", &cookie)
+        .header("Origin", origin);
+    gateway.send(&sent.form(&fields))
+}
+
+#[test]
+fn one_cookie_serves_the_hosts_of_a_domain() {
+    let mlflow = Mlflow::shared(NEWEST);
+    let mut setup = Setup::new(&mlflow.url());
+    setup.top = "public_url = \"https://auth.example.test\"\n".to_owned();
+    setup.session = "cookie_domain = \"example.test\"".to_owned();
+    setup.sections.push_str(&format!(
+        "\n[network]\ntrusted_proxies = [\"{TRUSTED}\"]\n[check]\nendpoints = [\"forward-auth\"]\nredirect_hosts = [\"{HOST}\"]\n"
+    ));
+    let gateway = setup.start();
+    let page = Request::get("/?x=1").navigation();
+    let stranger = gateway.send(&Family::ForwardAuth.asks(&page));
+    let asked = format!("https://{HOST}/?x=1");
+    let rd: String = url::form_urlencoded::byte_serialize(asked.as_bytes()).collect();
+    let location = format!("https://auth.example.test/auth/login?rd={rd}");
+    // The ingress speaks plain HTTP here; browsers do not.
+    assert_eq!(stranger.header("location"), Some(location.as_str()));
+    let signed_in = sign_in(&gateway, "https://auth.example.test", &asked);
+    assert_eq!(signed_in.header("location"), Some(asked.as_str()));
+    let cookie = signed_in
+        .all("set-cookie")
+        .find(|cookie| cookie.starts_with("__Secure-mlgate="));
+    let cookie = cookie.unwrap();
+    assert!(
+        cookie.contains("Domain=example.test") && cookie.contains("Secure"),
+        "{cookie}"
+    );
+    let cookie = cookie.split(';').next().unwrap();
+    assert_eq!(
+        gateway
+            .send(&Family::ForwardAuth.asks(&page.header("Cookie", cookie)))
+            .status,
+        200
+    );
+    let post = |origin: &str| {
+        let asked = Request::new("POST", "/api/2.0/mlflow/experiments/search")
+            .header("Cookie", cookie)
+            .header("Origin", origin);
+        gateway.send(&Family::ForwardAuth.asks(&asked)).status
+    };
+    assert_eq!(post(&format!("https://{HOST}")), 200);
+    assert_eq!(post("https://auth.example.test"), 403);
+    assert_eq!(post(&format!("http://{HOST}")), 403);
+}
+
 #[test]
 fn who_is_not_signed_in_is_sent_there_or_told_so() {
     let mlflow = Mlflow::shared(NEWEST);
     let gateway = gateway(&mlflow.url(), TRUSTED);
     let page = "/?a=b%20c&d=%2F";
     let rd: String = url::form_urlencoded::byte_serialize(format!("http://{HOST}{page}").as_bytes()).collect();
-    let sign_in = format!("{}/auth/login?rd={rd}", gateway.url());
+    let place = format!("{}/auth/login?rd={rd}", gateway.url());
     for family in FAMILIES {
         let person = gateway.send(&family.asks(&Request::get(page).navigation()));
         let program = gateway.send(&family.asks(&Request::get(page).header("Accept", "*/*")));
@@ -164,35 +228,22 @@ fn who_is_not_signed_in_is_sent_there_or_told_so() {
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
             assert_eq!(answer.header("location"), None, "a program is never sent elsewhere");
         }
-        assert_eq!(person.header("location"), Some(sign_in.as_str()), "{family:?}");
+        assert_eq!(person.header("location"), Some(place.as_str()), "{family:?}");
         if family == Family::AuthRequest {
             assert_eq!(
                 (person.status, program.header("x-auth-redirect")),
-                (401, Some(sign_in.as_str()))
+                (401, Some(place.as_str()))
             );
-            assert_eq!(person.header("x-auth-redirect"), Some(sign_in.as_str()));
+            assert_eq!(person.header("x-auth-redirect"), Some(place.as_str()));
         } else {
             assert_eq!(person.status, 302);
             assert_eq!(program.json()["error_code"], "UNAUTHENTICATED");
         }
     }
     // And back to that very page, on its own host.
-    let form = gateway.send(&Request::get("/auth/login/local").navigation());
-    let cookie = form.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
-    let html = form.text();
-    let token = html.split("name=\"csrf_token\"").nth(1).unwrap();
-    let token = token.split("value=\"").nth(1).unwrap().split('"').next().unwrap();
     let back = |rd: &str| {
-        let sent = Request::new("POST", "/auth/login/local")
-            .header("Cookie", &cookie)
-            .header("Origin", &gateway.origin())
-            .form(&[
-                ("username", "vera"),
-                ("password", crate::support::gateway::PASSWORD),
-                ("rd", rd),
-                ("csrf_token", token),
-            ]);
-        gateway.send(&sent).header("location").unwrap_or_default().to_owned()
+        let answer = sign_in(&gateway, &gateway.origin(), rd);
+        answer.header("location").unwrap_or_default().to_owned()
     };
     let asked = format!("http://{HOST}{page}");
     assert_eq!(back(&asked), asked);

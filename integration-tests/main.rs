@@ -11,6 +11,7 @@ mod audit;
 mod borrowed;
 mod chart;
 mod check;
+mod check_grpc;
 mod client;
 mod crash;
 mod demo;
