@@ -1,6 +1,7 @@
 //! How the parts are put together, reloaded and stopped.
 
 mod doors;
+mod listener;
 mod parts;
 mod providers;
 mod tls;
@@ -32,17 +33,12 @@ use crate::web::admin_api::{self, AdminParts};
 use crate::web::front::Front;
 use crate::web::health::{self, Health};
 
-use doors::Doors;
 use parts::{Assembly, Lasting, assemble};
 use tls::Certificate;
 use watch::Watch;
 
 /// A request's headers must be whole within this.
 const HEADER_TIME: Duration = Duration::from_secs(15);
-/// A connection without a request is kept this long.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// What is under way when the gateway stops may take this long.
-const LAST_REQUESTS: u64 = 30;
 /// Background chores.
 const CHORES: Duration = Duration::from_secs(5);
 
@@ -151,7 +147,7 @@ impl Server {
             socket,
             certificate,
         } = self;
-        let main = serve_main(&config, &force, &lasting, main, certificate.clone())?;
+        let main = listener::serve(&config, &force, &lasting, main, certificate.clone())?;
         let operators = serve_operators(&force, admin, socket)?;
         let handles = [main.handle(), operators.handle()];
         let mut running = actix_web::rt::spawn(main);
@@ -206,46 +202,6 @@ async fn close_trail(lasting: Lasting) {
         // Blocks until the writer's thread has ended.
         let _ = tokio::task::spawn_blocking(move || audit.close()).await;
     }
-}
-
-/// People, programs and probes.
-fn serve_main(
-    config: &Config,
-    force: &InForce,
-    lasting: &Lasting,
-    listener: TcpListener,
-    certificate: Option<Arc<Certificate>>,
-) -> Result<Running> {
-    let InForce {
-        gate, front, health, ..
-    } = force.clone();
-    let doors = Doors::new(gate.clone().into_inner(), lasting.metrics.clone());
-    let base = config.base_path().to_owned();
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(gate.clone())
-            .app_data(front.clone())
-            .app_data(health.clone())
-            .configure(crate::web::configure(&base))
-    })
-    .client_request_timeout(HEADER_TIME)
-    .client_disconnect_timeout(Duration::from_secs(5))
-    .keep_alive(KEEP_ALIVE)
-    // Without it a client that leaves before the answer's head is noticed at the next write, long after.
-    .h1_allow_half_closed(false)
-    .tcp_nodelay(true)
-    .max_connections(doors::ALL / workers())
-    .workers(workers())
-    .on_connect(move |connection, extensions| doors.enter(connection, extensions))
-    .shutdown_timeout(LAST_REQUESTS)
-    .disable_signals();
-    let server = match (&config.listen.tls, certificate) {
-        (Some(settings), Some(certificate)) => {
-            server.listen_rustls_0_23(listener, tls::acceptor(settings, certificate)?)?
-        }
-        _ => server.listen(listener)?,
-    };
-    Ok(server.run())
 }
 
 /// Metrics and health by TCP, the operator's commands by the socket alone.
@@ -477,6 +433,7 @@ fn must_not_need_a_restart(old: &Config, new: &Config) -> Result<()> {
             "listen.admin_socket",
             old.listen.admin_socket != new.listen.admin_socket,
         ),
+        ("listen.http2", old.listen.http2 != new.listen.http2),
         ("listen.tls", tls(old) != tls(new)),
         ("session.store", redis(old) != redis(new)),
         ("audit", format!("{:?}", old.audit) != format!("{:?}", new.audit)),
