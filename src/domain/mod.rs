@@ -9,7 +9,7 @@ mod reason;
 mod secret;
 pub mod xml;
 
-pub use access::{Access, Kind, Permission, Requires, Resource, Target};
+pub use access::{Access, Kind, Marks, Permission, Requires, Resource, Share, Target};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use identity::{Caller, Identity, Scope, Via};
 pub use jwk::{Algorithm, Jwk, KeySet, PublicKey};

@@ -153,7 +153,8 @@ impl Gate {
             self.limit(|limit| limit.admit_user(provider, user)).await?;
         }
         // Boxed: what a request may look up takes more room than a worker's stack should give each caller.
-        let request = Box::pin(upstream.mlflow.request(incoming)).await?;
+        let asking = caller.as_ref().map(|caller| caller.identity.as_ref());
+        let request = Box::pin(upstream.mlflow.request(incoming, asking)).await?;
         record.asks(&request);
         let standing = introduction.as_deref().map(|introduction| &introduction.standing);
         let permit = self.policy.authorize(caller.zip(standing), request)?;

@@ -36,6 +36,16 @@ pub struct Policy {
 #[derive(Clone, Debug, Default)]
 pub struct Roles {
     pub(super) held: Arc<[Arc<Role>]>,
+    holder: Arc<Holder>,
+}
+
+/// Who holds them, as owners and shares name people and groups.
+#[derive(Debug, Default)]
+struct Holder {
+    /// `provider:user`.
+    user: String,
+    /// `provider:group`.
+    groups: Vec<String>,
 }
 
 /// The roles of one identity, bound to it. The policy alone makes it; it holds as long as the policy is in force.
@@ -109,7 +119,14 @@ impl Policy {
             .filter(|role| role.upstreams.is_empty() || role.upstreams.iter().any(|name| name == upstream))
             .cloned()
             .collect();
-        Roles { held }
+        let holder = Holder {
+            user: identity.qualified_user(),
+            groups: identity.qualified_groups().collect(),
+        };
+        Roles {
+            held,
+            holder: Arc::new(holder),
+        }
     }
 }
 
@@ -138,9 +155,28 @@ fn rules_of(role: &config::Role) -> Vec<Rule> {
 pub(super) enum Verdict {
     /// Granted, by the named role.
     Granted(Arc<str>),
+    /// Granted by a mark on the resource itself.
+    Marked(Mark),
     /// A DENY of the named role.
     Denied(Arc<str>),
     NotGranted,
+}
+
+/// A mark that speaks of the holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    Owner,
+    /// The group, `provider:group`.
+    Share(String, Permission),
+}
+
+impl Mark {
+    pub(super) fn permission(&self) -> Permission {
+        match self {
+            Self::Owner => Permission::Manage,
+            Self::Share(_, permission) => *permission,
+        }
+    }
 }
 
 impl Roles {
@@ -168,7 +204,21 @@ impl Roles {
         {
             best = Some(best.max(Some(rule.permission?))?);
         }
-        best
+        best.max(self.mark(resource).map(|mark| mark.permission()))
+    }
+
+    /// The strongest of the marks that speak of the holder. Whoever holds no role is a stranger, whatever they made.
+    pub(super) fn mark(&self, resource: &Resource) -> Option<Mark> {
+        let marks = resource.marks.as_deref().filter(|_| !self.is_empty())?;
+        if marks.owner.as_ref() == Some(&self.holder.user) {
+            return Some(Mark::Owner);
+        }
+        let share = marks
+            .shares
+            .iter()
+            .filter(|share| self.holder.groups.contains(&share.group))
+            .max_by_key(|share| share.permission)?;
+        Some(Mark::Share(share.group.clone(), share.permission))
     }
 
     pub fn allow(&self, permission: Permission, resource: &Resource) -> bool {
@@ -193,8 +243,10 @@ impl Roles {
                 for resource in resources {
                     match self.verdict_on(*permission, resource) {
                         Verdict::Denied(role) => return Verdict::Denied(role),
-                        granted @ Verdict::Granted(_) if best == Verdict::NotGranted => best = granted,
-                        Verdict::Granted(_) | Verdict::NotGranted => {}
+                        granted @ (Verdict::Granted(_) | Verdict::Marked(_)) if best == Verdict::NotGranted => {
+                            best = granted;
+                        }
+                        Verdict::Granted(_) | Verdict::Marked(_) | Verdict::NotGranted => {}
                     }
                 }
                 best
@@ -213,6 +265,12 @@ impl Roles {
                 }
             }
         }
-        granted.map_or(Verdict::NotGranted, Verdict::Granted)
+        if let Some(role) = granted {
+            return Verdict::Granted(role);
+        }
+        match self.mark(resource).filter(|mark| mark.permission() >= permission) {
+            Some(mark) => Verdict::Marked(mark),
+            None => Verdict::NotGranted,
+        }
     }
 }

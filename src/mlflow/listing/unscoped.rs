@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use super::paging::{Position, fill};
 use super::row::{Row, answer_of, rows_of};
 use super::{Cut, May, Parameters, ask};
-use crate::domain::{Kind, Permission, Resource};
+use crate::domain::{Kind, Marks, Permission, Resource};
 use crate::mlflow::lookup::{Lookup, is_prompt_tag};
-use crate::mlflow::{MlflowError, Outgoing};
+use crate::mlflow::{MlflowError, Outgoing, marks};
 use crate::outbound::UpstreamClient;
 
 /// Rows in one of our own questions: what every version of MLflow allows for each of these lists.
@@ -29,6 +29,8 @@ pub(super) enum List {
 struct Experiment {
     experiment_id: String,
     name: String,
+    #[serde(default)]
+    tags: Vec<Tag>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +50,11 @@ struct Tag {
 #[derive(Deserialize)]
 struct Version {
     name: String,
+}
+
+fn marks_in(tags: &[Tag]) -> Option<Arc<Marks>> {
+    let pairs: Vec<_> = tags.iter().map(|tag| (&tag.key, &tag.value)).collect();
+    marks::read(&pairs)
 }
 
 /// An upstream's refusal goes to the client as it is.
@@ -80,7 +87,8 @@ impl List {
                         Kind::Experiment,
                         row.read.experiment_id.as_str(),
                         row.read.name.as_str(),
-                    );
+                    )
+                    .marked(marks_in(&row.read.tags));
                     Ok(may(Permission::Read, &experiment))
                 };
                 pages(client, &fields, token, "experiments", (1000, 50_000), visible).await
@@ -89,7 +97,8 @@ impl List {
                 let visible = async |row: &Row<Model>| {
                     let prompt = row.read.tags.iter().any(|tag| is_prompt_tag(&tag.key, &tag.value));
                     let kind = if prompt { Kind::Prompt } else { Kind::RegisteredModel };
-                    Ok(may(Permission::Read, &Resource::named(kind, row.read.name.as_str())))
+                    let model = Resource::named(kind, row.read.name.as_str()).marked(marks_in(&row.read.tags));
+                    Ok(may(Permission::Read, &model))
                 };
                 pages(client, &fields, token, "registered_models", (100, 1000), visible).await
             }

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use self::cache::Remembered;
 use self::question::{Question, is_experiment_id, is_plain_id, query, text};
-use super::MlflowError;
-use crate::domain::{Clock, Kind, Permission, Resource};
+use super::{MlflowError, attribution, marks};
+use crate::domain::{Clock, Kind, Marks, Permission, Resource};
 use crate::outbound::UpstreamClient;
 
 /// A run, trace or logged model never moves; but SQLite may give the id of a purged experiment to a new one.
@@ -31,11 +31,12 @@ const PAGES: usize = 100;
 pub struct ExperimentRef {
     pub id: String,
     pub name: String,
+    pub marks: Option<Arc<Marks>>,
 }
 
 impl ExperimentRef {
     pub fn resource(&self) -> Resource {
-        Resource::one(Kind::Experiment, self.id.as_str(), self.name.as_str())
+        Resource::one(Kind::Experiment, self.id.as_str(), self.name.as_str()).marked(self.marks.clone())
     }
 }
 
@@ -44,6 +45,7 @@ impl ExperimentRef {
 pub struct ModelRef {
     pub name: String,
     pub prompt: bool,
+    pub marks: Option<Arc<Marks>>,
 }
 
 impl ModelRef {
@@ -56,7 +58,7 @@ impl ModelRef {
     }
 
     pub fn resource(&self) -> Resource {
-        Resource::named(self.kind(), self.name.as_str())
+        Resource::named(self.kind(), self.name.as_str()).marked(self.marks.clone())
     }
 }
 
@@ -79,6 +81,8 @@ pub struct Lookup {
     experiments: Remembered<String, Arc<ExperimentRef>>,
     models: Remembered<String, Arc<ModelRef>>,
     gateway: Remembered<(Kind, String), Arc<str>>,
+    /// Who made a trace; only those that say it.
+    makers: Remembered<String, Arc<str>>,
 }
 
 impl std::fmt::Debug for Lookup {
@@ -94,7 +98,8 @@ impl Lookup {
             children: Remembered::new(50_000, CHILD_LIFETIME, clock.clone()),
             experiments: Remembered::new(20_000, NAME_LIFETIME, clock.clone()),
             models: Remembered::new(20_000, NAME_LIFETIME, clock.clone()),
-            gateway: Remembered::new(2_000, NAME_LIFETIME, clock),
+            gateway: Remembered::new(2_000, NAME_LIFETIME, clock.clone()),
+            makers: Remembered::new(50_000, CHILD_LIFETIME, clock),
         }
     }
 
@@ -125,6 +130,11 @@ impl Lookup {
     pub fn held_experiment_of(&self, child: Child, id: &str) -> Option<Arc<ExperimentRef>> {
         let parent = self.children.held(&(child, id.to_owned()))?;
         self.held_experiment(&parent)
+    }
+
+    /// Whether a thing was there when it was last asked for, without asking.
+    pub fn is_known(&self, child: Child, id: &str) -> bool {
+        self.children.get(&(child, id.to_owned())).is_some()
     }
 
     /// Several at once, in their order.
@@ -233,11 +243,20 @@ impl Lookup {
     }
 
     async fn parent_of_trace(&self, id: &str) -> Result<Option<Arc<str>>, MlflowError> {
-        let info = self.trace(id).await?;
-        Ok(info.and_then(|info| {
-            let newer = text(&info, "/trace_location/mlflow_experiment/experiment_id");
-            newer.or_else(|| text(&info, "/experiment_id")).map(Arc::from)
-        }))
+        let Some(info) = self.trace(id).await? else {
+            return Ok(None);
+        };
+        if let Some(maker) = maker_in(&info) {
+            self.makers.learn(id.to_owned(), maker);
+        }
+        let newer = text(&info, "/trace_location/mlflow_experiment/experiment_id");
+        Ok(newer.or_else(|| text(&info, "/experiment_id")).map(Arc::from))
+    }
+
+    /// Who made a trace, as MLflow has it; `None` where it has none, or no such trace.
+    pub(super) async fn maker_of_trace(&self, id: &str) -> Result<Option<Arc<str>>, MlflowError> {
+        let ask = async { Ok(self.trace(id).await?.as_ref().and_then(maker_in)) };
+        self.makers.get_or_ask(&id.to_owned(), ask).await
     }
 
     /// A trace's tags as they are now; none where there is no such trace.
@@ -246,18 +265,7 @@ impl Lookup {
             return Ok(Vec::new());
         }
         let info = self.trace(id).await?;
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-        Ok(match info.as_ref().and_then(|info| info.get("tags")) {
-            Some(Value::Object(tags)) => tags
-                .iter()
-                .filter_map(|(key, value)| Some((key.clone(), text(Some(value))?)))
-                .collect(),
-            Some(Value::Array(tags)) => tags
-                .iter()
-                .filter_map(|tag| Some((text(tag.get("key"))?, text(tag.get("value"))?)))
-                .collect(),
-            Some(_) | None => Vec::new(),
-        })
+        Ok(info.as_ref().map(|info| pairs_in(info.get("tags"))).unwrap_or_default())
     }
 
     /// The experiments that an evaluation dataset is linked to; empty where there is none or no such dataset.
@@ -357,11 +365,12 @@ impl Lookup {
     ) -> Result<bool, MlflowError> {
         let as_model = may(Permission::Read, &Resource::named(Kind::RegisteredModel, name));
         let as_prompt = may(Permission::Read, &Resource::named(Kind::Prompt, name));
-        if as_model == as_prompt {
-            return Ok(as_model);
+        if as_model && as_prompt {
+            return Ok(true);
         }
+        // Where its name opens it to neither, it may still be their own.
         let found = self.model(name).await?;
-        Ok(found.is_some_and(|model| if model.prompt { as_prompt } else { as_model }))
+        Ok(found.is_some_and(|model| may(Permission::Read, &model.resource())))
     }
 
     async fn learn_all_experiments(&self, ids: &[String]) -> Result<(), MlflowError> {
@@ -418,20 +427,44 @@ impl Lookup {
     }
 }
 
+/// Tags or metadata: a map, or in older versions a list of pairs.
+fn pairs_in(pairs: Option<&Value>) -> Vec<(String, String)> {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    match pairs {
+        Some(Value::Object(pairs)) => pairs
+            .iter()
+            .filter_map(|(key, value)| Some((key.clone(), text(Some(value))?)))
+            .collect(),
+        Some(Value::Array(pairs)) => pairs
+            .iter()
+            .filter_map(|pair| Some((text(pair.get("key"))?, text(pair.get("value"))?)))
+            .collect(),
+        Some(_) | None => Vec::new(),
+    }
+}
+
+fn maker_in(info: &Value) -> Option<Arc<str>> {
+    ["tags", "trace_metadata", "request_metadata"]
+        .into_iter()
+        .flat_map(|place| pairs_in(info.get(place)))
+        .find(|(key, _)| key == attribution::USER)
+        .map(|(_, maker)| maker.into())
+}
+
 fn experiment_in(experiment: &Value) -> Option<ExperimentRef> {
     Some(ExperimentRef {
         id: experiment.get("experiment_id")?.as_str()?.to_owned(),
         name: experiment.get("name")?.as_str()?.to_owned(),
+        marks: marks::read(&pairs_in(experiment.get("tags"))),
     })
 }
 
 fn model_in(model: &Value) -> Option<ModelRef> {
-    let tags = model.get("tags").and_then(Value::as_array).into_iter().flatten();
+    let tags = pairs_in(model.get("tags"));
     Some(ModelRef {
         name: model.get("name")?.as_str()?.to_owned(),
-        prompt: tags
-            .filter_map(|tag| Some((tag.get("key")?.as_str()?, tag.get("value")?.as_str()?)))
-            .any(|(key, value)| is_prompt_tag(key, value)),
+        prompt: tags.iter().any(|(key, value)| is_prompt_tag(key, value)),
+        marks: marks::read(&tags),
     })
 }
 
