@@ -1,6 +1,7 @@
-//! The way out: the client for MLflow and the one for identity providers.
+//! The way out: the clients for MLflow, for identity providers and for a collector of traces.
 
 pub mod body;
+mod collector;
 mod pool;
 pub mod provider;
 pub mod tls;
@@ -8,4 +9,5 @@ pub mod upstream;
 mod wire;
 
 pub use body::LocalBody;
+pub use collector::CollectorClient;
 pub use upstream::{UpstreamClient, UpstreamError};

@@ -5,6 +5,7 @@ mod listener;
 mod parts;
 mod providers;
 mod tls;
+mod traces;
 mod watch;
 
 use std::fs;
@@ -21,6 +22,7 @@ use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result, anyhow, ensure};
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::audit::{Actor, Audit, Event, Outcome, Why};
 use crate::config::{self, Config, StoreKind};
@@ -29,6 +31,7 @@ use crate::pipeline::Gate;
 use crate::providers::Places;
 use crate::store;
 use crate::telemetry::Metrics;
+use crate::telemetry::traces::{Finished, Traces};
 use crate::web::admin_api::{self, AdminParts};
 use crate::web::front::Front;
 use crate::web::health::{self, Health};
@@ -39,6 +42,8 @@ use watch::Watch;
 
 /// A request's headers must be whole within this.
 const HEADER_TIME: Duration = Duration::from_secs(15);
+/// Until the collector has the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 /// Background chores.
 const CHORES: Duration = Duration::from_secs(5);
 
@@ -46,6 +51,7 @@ const CHORES: Duration = Duration::from_secs(5);
 pub struct Server {
     config: Arc<Config>,
     lasting: Lasting,
+    spans: Finished,
     force: InForce,
     main: TcpListener,
     admin: TcpListener,
@@ -79,6 +85,7 @@ impl Server {
         let config = Arc::new(config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+        let (traces, spans) = Traces::new();
         let lasting = Lasting {
             store: store::connect(&config.session.store, clock.clone())
                 .map_err(|error| anyhow!("session store: {error}"))?,
@@ -86,6 +93,7 @@ impl Server {
             issuer_keys: Arc::default(),
             audit: Arc::new(Audit::open(&config.audit, clock.clone())?),
             metrics: Arc::new(Metrics::new()?),
+            traces,
             clock,
             random,
             places,
@@ -113,6 +121,7 @@ impl Server {
             },
             certificate,
             lasting,
+            spans,
             config,
         })
     }
@@ -141,6 +150,7 @@ impl Server {
         let Self {
             config,
             lasting,
+            spans,
             force,
             main,
             admin,
@@ -154,6 +164,8 @@ impl Server {
         let aside = actix_web::rt::spawn(operators);
         let chores = actix_web::rt::spawn(chores(force.clone(), lasting.clone()));
         let errands = actix_web::rt::spawn(errands(force.clone()));
+        let (stop_traces, stopping) = oneshot::channel();
+        let traces = actix_web::rt::spawn(traces::send(spans, force.clone(), stopping, lasting.metrics.clone()));
         let socket_file = config.listen.admin_socket.clone();
         let reloads = Reloads {
             config,
@@ -171,6 +183,9 @@ impl Server {
             }
         }
         aside.await??;
+        // What the last requests were is news too, but nobody waits long for a collector.
+        drop(stop_traces);
+        let _ = tokio::time::timeout(LAST_SPANS, traces).await;
         for task in [chores, errands] {
             task.abort();
             let _ = task.await;
