@@ -55,6 +55,8 @@ pub struct Setup {
     pub admin_port: u16,
     /// TOML before the sections: `public_url` is there already.
     pub top: String,
+    /// More of `[listen]`.
+    pub listen: String,
     /// Further sections.
     pub sections: String,
     /// More of `[listen]`.
@@ -73,6 +75,7 @@ impl Setup {
             port: free_port(),
             admin_port: free_port(),
             top: String::new(),
+            listen: String::new(),
             sections: ROLES.to_owned(),
             listen: String::new(),
             upstream: format!("name = \"production\"\nurl = \"{upstream}\""),
@@ -155,10 +158,13 @@ impl Gateway {
 
     fn wait_until_ready(&mut self) {
         let authority = self.authority();
+        // Asked where it is plain and at its root, whatever the main listener is.
+        let operators = self.admin_authority();
         until("the gateway is ready", Duration::from_secs(60), || {
             assert!(self.server.is_running(), "the gateway ended: {}", self.log());
             std::net::TcpStream::connect(&authority).is_ok()
-                && Request::get(&self.at("/auth/readyz")).send(&authority).status == 200
+                && std::net::TcpStream::connect(&operators).is_ok()
+                && Request::get("/auth/readyz").send(&operators).status == 200
         });
     }
 
@@ -182,10 +188,6 @@ impl Gateway {
 
     pub fn origin(&self) -> String {
         self.url()
-    }
-
-    fn at(&self, path: &str) -> String {
-        path.to_owned()
     }
 
     pub fn audit_file(&self) -> PathBuf {

@@ -15,6 +15,8 @@ pub struct Listen {
     pub admin_socket: PathBuf,
     /// Envoy's gRPC check.
     pub ext_authz_address: Option<SocketAddr>,
+    /// Besides HTTP/1.1: over TLS where the client wants it, without TLS for who speaks it from the start.
+    pub http2: bool,
     pub tls: Option<ListenTls>,
 }
 
@@ -62,12 +64,7 @@ pub(super) fn read(section: Section<'_>, default_socket: PathBuf, network: &Netw
             );
         }
     }
-    if section.value("http2", value::flag) == Some(true) {
-        section.problem(
-            "http2",
-            "cannot be switched on yet: HTTP/2 comes with a later version; leave it false",
-        );
-    }
+    let http2 = section.value("http2", value::flag).unwrap_or(false);
     let tls = section.section("tls");
     let wants_tls = tls.is_present();
     let tls = read_tls(tls);
@@ -77,6 +74,7 @@ pub(super) fn read(section: Section<'_>, default_socket: PathBuf, network: &Netw
         admin_address,
         admin_socket,
         ext_authz_address,
+        http2,
         tls,
     })
 }

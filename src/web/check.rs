@@ -172,7 +172,11 @@ impl Question {
                     .strip_prefix(gate.base_path())
                     .and_then(|target| target.strip_prefix(EXT_AUTHZ))
                     .ok_or_else(|| Misasked(format!("the path does not begin with the path prefix {EXT_AUTHZ}")))?;
-                let host = one(headers, "host")?;
+                // HTTP/2 has it in the target (RFC 9113, 8.3.1).
+                let host = match self.request.uri().authority() {
+                    Some(authority) if !headers.contains_key("host") => authority.as_str(),
+                    _ => one(headers, "host")?,
+                };
                 let body = self.shown(gate).await?;
                 Asked::new(by, self.request.method().as_str(), host, target, clients(headers), body)
             }
