@@ -59,8 +59,6 @@ pub struct Setup {
     pub listen: String,
     /// Further sections.
     pub sections: String,
-    /// More of `[listen]`.
-    pub listen: String,
     pub upstream: String,
     pub session: String,
     pub audit: String,
@@ -77,7 +75,6 @@ impl Setup {
             top: String::new(),
             listen: String::new(),
             sections: ROLES.to_owned(),
-            listen: String::new(),
             upstream: format!("name = \"production\"\nurl = \"{upstream}\""),
             session: String::new(),
             audit: "file = \"audit.jsonl\"".to_owned(),
