@@ -160,9 +160,10 @@ impl Stand {
             proxy: Server::start(&mut command),
             folder,
         };
-        until(&format!("{kind:?} listens"), Duration::from_secs(60), || {
+        until(&format!("{kind:?} leads to mlgate"), Duration::from_secs(60), || {
             assert!(stand.proxy.is_running(), "{kind:?} ended: {}", stand.log());
             std::net::TcpStream::connect(&stand.authority).is_ok()
+                && stand.send(&super::http::Request::get("/auth/healthz")).status == 200
         });
         stand
     }

@@ -30,6 +30,9 @@ const TIME: Duration = Duration::from_secs(5);
 /// Envoy says so of every body that it shows.
 const PARTIAL: &str = "x-envoy-auth-partial-body";
 
+/// Headers that name a resource.
+const DECISIVE: [&str; 3] = ["x-mlflow-experiment-id", "x-mlflow-run-id", "x-mlflow-workspace"];
+
 pub(super) async fn answer(door: &Door, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
     let is_grpc = request
         .headers()
@@ -88,8 +91,8 @@ fn read(http: HttpRequest) -> Result<Asked, Misasked> {
         if name.starts_with(':') || name == "host" {
             continue;
         }
-        // Which of several a server reads is its own affair.
-        if name.starts_with("x-mlflow-") && value.contains(',') {
+        // Which of several MLflow reads is its own affair.
+        if DECISIVE.contains(&name.as_str()) && value.contains(',') {
             return Err(Misasked(format!("the header {name} stands twice")));
         }
         headers.push((name, value.into_bytes()));
