@@ -50,6 +50,11 @@ impl Oauth {
                 let issued = self.act_for_itself(client, parameters, visitor).await?;
                 self.hand_out(issued, visitor).await
             }
+            DEVICE_CODE => {
+                may(GrantType::DeviceCode)?;
+                let issued = self.redeem_device(client, parameters, visitor).await?;
+                self.hand_out(issued, visitor).await
+            }
             _ => Err(OauthError::UnsupportedGrantType),
         }
     }

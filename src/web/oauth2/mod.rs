@@ -28,6 +28,11 @@ pub fn configure(config: &mut ServiceConfig) {
                 .default_service(web::to(only_post)),
         )
         .service(
+            endpoint("/auth/oauth2/device_authorization")
+                .route(web::post().to(endpoints::device_authorization))
+                .default_service(web::to(only_post)),
+        )
+        .service(
             endpoint("/auth/oauth2/revoke")
                 .route(web::post().to(endpoints::revoke))
                 .default_service(web::to(only_post)),
