@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{Actor, Outcome};
+use crate::audit::Outcome;
 use crate::config::GrantType;
 use crate::domain::{Random, Reason, ReasonCode, Timestamp};
 use crate::login::Visitor;
