@@ -12,6 +12,7 @@ mod borrowed;
 mod client;
 mod crash;
 mod demo;
+mod device;
 mod entra_groups;
 mod every_provider;
 mod google_groups;

@@ -93,7 +93,12 @@ async fn waiting<'a>(here: &'a Here, session: &Session, typed: &str) -> Result<W
         return Err(switched_off(here));
     }
     let (config, policy) = (&here.front().config, &here.front().policy);
-    let on_each = || config.upstreams.iter().map(|upstream| policy.roles_of(&session.identity, &upstream.name));
+    let on_each = || {
+        config
+            .upstreams
+            .iter()
+            .map(|upstream| policy.roles_of(&session.identity, &upstream.name))
+    };
     if !on_each().all(|roles| roles.allow_device_flow()) {
         let text = "With your role no terminal may be signed in by a code. Where the terminal can open a browser, \
                     it can sign in without one; else ask whoever runs this gateway for a token.";

@@ -202,12 +202,7 @@ impl Oauth {
     ///
     /// # Errors
     /// When nothing waits there, or somebody guesses.
-    pub async fn waiting(
-        &self,
-        typed: &str,
-        session: &Session,
-        visitor: Visitor<'_>,
-    ) -> Result<Waiting<'_>, NoDevice> {
+    pub async fn waiting(&self, typed: &str, session: &Session, visitor: Visitor<'_>) -> Result<Waiting<'_>, NoDevice> {
         // What cannot be a code is a slip, and no guess.
         let code = letters_of(typed).ok_or(NoDevice::Unknown)?;
         let me = &session.identity;
@@ -273,7 +268,11 @@ impl Oauth {
             None => format!("{client} at {}", waiting.address),
         };
         let (action, outcome, text) = match approved {
-            true => ("device.approve", Outcome::Allowed, format!("Let {terminal} act for them.")),
+            true => (
+                "device.approve",
+                Outcome::Allowed,
+                format!("Let {terminal} act for them."),
+            ),
             false => (
                 "device.refuse",
                 Outcome::Refused,
@@ -311,7 +310,10 @@ impl Oauth {
         visitor: Visitor<'_>,
     ) -> Result<Issued, OauthError> {
         const BAD: OauthError = OauthError::InvalidGrant("the device code is unknown, used, or another client's");
-        let ticket = self.mint.read(Kind::Device, parameters.required("device_code")?).ok_or(BAD)?;
+        let ticket = self
+            .mint
+            .read(Kind::Device, parameters.required("device_code")?)
+            .ok_or(BAD)?;
         let now = self.clock.now();
         if now >= ticket.until {
             return Err(OauthError::ExpiredToken);
@@ -392,10 +394,25 @@ mod tests {
 
     #[test]
     fn a_code_is_forgiven_its_case_its_spaces_and_its_dashes() {
-        for typed in ["BDWP-HQPK", "bdwphqpk", " b d w p h q p k ", "BDWP\u{2013}HQPK", "bdwp_hqpk", "bdwp.hqpk"] {
+        for typed in [
+            "BDWP-HQPK",
+            "bdwphqpk",
+            " b d w p h q p k ",
+            "BDWP\u{2013}HQPK",
+            "bdwp_hqpk",
+            "bdwp.hqpk",
+        ] {
             assert_eq!(letters_of(typed).as_deref(), Some("BDWPHQPK"), "{typed}");
         }
-        for wrong in ["", "BDWP-HQP", "BDWP-HQPKK", "BDWP-HQPA", "BDWP-HQP1", "ßDWP-HQPK", "BDWPHQPK<"] {
+        for wrong in [
+            "",
+            "BDWP-HQP",
+            "BDWP-HQPKK",
+            "BDWP-HQPA",
+            "BDWP-HQP1",
+            "ßDWP-HQPK",
+            "BDWPHQPK<",
+        ] {
             assert_eq!(letters_of(wrong), None, "{wrong}");
         }
     }
@@ -454,17 +471,29 @@ mod tests {
     #[test]
     fn a_device_code_is_its_client_s_and_with_its_proof() {
         let now = Timestamp::from_seconds(0);
-        assert!(matches!(told(poll(device(State::Waiting), "d", None, now)), (None, OauthError::InvalidGrant(_))));
+        assert!(matches!(
+            told(poll(device(State::Waiting), "d", None, now)),
+            (None, OauthError::InvalidGrant(_))
+        ));
         let unasked = poll(device(State::Waiting), "c", Some("x"), now);
         assert!(matches!(told(unasked), (None, OauthError::InvalidGrant(_))));
         let proving = Device {
             challenge: Some("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM".into()),
             ..device(State::Waiting)
         };
-        assert!(matches!(told(poll(proving.clone(), "c", None, now)), (None, OauthError::InvalidGrant(_))));
+        assert!(matches!(
+            told(poll(proving.clone(), "c", None, now)),
+            (None, OauthError::InvalidGrant(_))
+        ));
         let proven = poll(proving, "c", Some("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"), now);
         assert_eq!(told(proven).1, OauthError::AuthorizationPending);
-        assert_eq!(told(poll(device(State::Denied), "c", None, now)).1, OauthError::AccessDenied);
-        assert!(matches!(told(poll(device(State::Spent), "c", None, now)), (None, OauthError::InvalidGrant(_))));
+        assert_eq!(
+            told(poll(device(State::Denied), "c", None, now)).1,
+            OauthError::AccessDenied
+        );
+        assert!(matches!(
+            told(poll(device(State::Spent), "c", None, now)),
+            (None, OauthError::InvalidGrant(_))
+        ));
     }
 }

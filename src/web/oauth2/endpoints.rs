@@ -66,7 +66,9 @@ pub(super) async fn device_authorization(here: Here, body: Body) -> HttpResponse
     let oauth = here.login().oauth();
     let begun = async {
         let parameters = read(&here, body)?;
-        oauth.begin_device(&parameters, authorization(&here)?, here.visitor()).await
+        oauth
+            .begin_device(&parameters, authorization(&here)?, here.visitor())
+            .await
     };
     match begun.await {
         Ok(begun) => {
