@@ -14,6 +14,8 @@ pub enum OauthError {
     UnsupportedGrantType,
     UnsupportedResponseType,
     InvalidScope,
+    /// RFC 8693, 2.2.2.
+    InvalidTarget,
     AccessDenied,
     /// RFC 8628, 3.5: this and the next two.
     AuthorizationPending,
@@ -40,6 +42,7 @@ impl OauthError {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
             Self::AccessDenied => "access_denied",
             Self::AuthorizationPending => "authorization_pending",
             Self::SlowDown => "slow_down",
@@ -60,6 +63,7 @@ impl OauthError {
             | Self::UnsupportedGrantType
             | Self::UnsupportedResponseType
             | Self::InvalidScope
+            | Self::InvalidTarget
             | Self::AccessDenied
             | Self::AuthorizationPending
             | Self::SlowDown
@@ -77,6 +81,7 @@ impl OauthError {
             Self::UnsupportedGrantType => "this gateway knows no such grant_type",
             Self::UnsupportedResponseType => "response_type must be code",
             Self::InvalidScope => "scope is mlflow or mlflow.read",
+            Self::InvalidTarget => "tokens of this gateway are for this gateway alone",
             Self::AccessDenied => "the person said no",
             Self::AuthorizationPending => "nobody has decided yet",
             Self::SlowDown => "wait 5 seconds longer between two requests from now on",

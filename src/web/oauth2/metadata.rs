@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use serde_json::json;
 
-use crate::login::oauth2::{DEVICE_CODE, SCOPE_ALL, SCOPE_READ};
+use crate::login::oauth2::{DEVICE_CODE, SCOPE_ALL, SCOPE_READ, TOKEN_EXCHANGE};
 use crate::web::front::Here;
 
 const PATH: &str = "/.well-known/oauth-authorization-server";
@@ -25,6 +25,9 @@ pub(in crate::web) async fn metadata(here: Here) -> HttpResponse {
     let mut grants = vec!["authorization_code", "refresh_token", "client_credentials"];
     if oauth.has_device_flow() {
         grants.push(DEVICE_CODE);
+    }
+    if oauth.exchanges() {
+        grants.push(TOKEN_EXCHANGE);
     }
     let shown = ["client_secret_basic", "client_secret_post", "none"];
     let mut told = json!({
