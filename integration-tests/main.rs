@@ -15,6 +15,7 @@ mod check_grpc;
 mod client;
 mod crash;
 mod demo;
+mod device;
 mod entra_groups;
 mod every_provider;
 mod exchange;

@@ -6,6 +6,7 @@ pub mod assets;
 pub mod callback;
 mod check;
 pub mod csrf;
+pub mod device;
 pub mod envoy;
 mod error;
 pub mod front;
@@ -44,6 +45,7 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             .configure(jwks::configure)
             .configure(check::configure)
             .configure(oauth2::configure)
+            .configure(device::configure)
             // Nothing under /auth is MLflow's, whatever it may have there one day.
             .service(web::scope("/auth").default_service(web::to(async || error::not_found())));
         if !base.is_empty() {
