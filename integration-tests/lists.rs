@@ -42,6 +42,7 @@ impl Team {
             attribution: true,
             artifact_roots: Vec::new(),
             assistant: false,
+            protected_aliases: Arc::default(),
         };
         let client = Arc::new(UpstreamClient::new(&config).unwrap());
         Self {

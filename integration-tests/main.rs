@@ -5,6 +5,7 @@ mod support;
 
 mod access;
 mod active_directory;
+mod aliases;
 mod architecture;
 mod attribution;
 mod audit;
@@ -41,3 +42,4 @@ mod store;
 mod teams;
 mod trusted_issuers;
 mod ui;
+mod workspaces;

@@ -117,7 +117,7 @@ pub(super) fn run(asked: &Explain, out: &mut dyn Write) -> io::Result<Exit> {
     let (action, told) = match understood {
         Ok(request) => (
             Some(request.action),
-            policy.explain(Some(&caller), &upstream.name, &request.accesses),
+            policy.explain(Some(&caller), &upstream.name, &request),
         ),
         Err(MlflowError::UnknownRoute) => (
             None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::{Kind, Permission};
+use crate::domain::{Glob, Kind, Permission};
 
 use super::node::{Node, Shape};
 use super::reader::Section;
@@ -17,6 +17,8 @@ pub struct Role {
     pub users: Vec<String>,
     /// Names of upstreams; empty: all.
     pub upstreams: Vec<String>,
+    /// Workspaces of MLflow in which the grants hold; empty: all.
+    pub workspaces: Vec<Glob>,
     pub grants: Vec<Grant>,
 }
 
@@ -73,6 +75,7 @@ fn read(
     let upstreams = section
         .list("upstreams", |node| known_upstream(node, upstreams))
         .unwrap_or_default();
+    let workspaces = section.list("workspaces", value::text).unwrap_or_default();
     let grants: Vec<_> = section.sections("grants").into_iter().filter_map(read_grant).collect();
     if let Some(name) = name.as_deref().filter(|name| BUILT_IN.contains(name))
         && section
@@ -90,6 +93,7 @@ fn read(
         groups,
         users,
         upstreams,
+        workspaces: workspaces.iter().map(|pattern| Glob::parse(pattern)).collect(),
         grants,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -9,6 +10,7 @@ use url::Url;
 use crate::domain::Secret;
 
 use super::node::Node;
+use super::protected_alias::ProtectedAlias;
 use super::reader::Section;
 use super::{files, value};
 
@@ -32,10 +34,15 @@ pub struct Upstream {
     pub artifact_roots: Vec<String>,
     /// `assistant = "admin"`.
     pub assistant: bool,
+    /// `[[protected_alias]]`, the same on all upstreams.
+    pub protected_aliases: Arc<[ProtectedAlias]>,
 }
 
 /// The upstreams, and the names that were given, those of broken entries included.
-pub(super) fn read_all(root: &Section<'_>) -> (Vec<Upstream>, BTreeSet<String>) {
+pub(super) fn read_all(
+    root: &Section<'_>,
+    protected_aliases: &Arc<[ProtectedAlias]>,
+) -> (Vec<Upstream>, BTreeSet<String>) {
     let sections = root.sections("upstream");
     if sections.is_empty() {
         root.problem(
@@ -48,6 +55,10 @@ pub(super) fn read_all(root: &Section<'_>) -> (Vec<Upstream>, BTreeSet<String>) 
     let upstreams = sections
         .into_iter()
         .filter_map(|section| read(section, several, &mut names, &mut hosts))
+        .map(|upstream| Upstream {
+            protected_aliases: protected_aliases.clone(),
+            ..upstream
+        })
         .collect();
     (upstreams, names)
 }
@@ -110,6 +121,7 @@ fn read(
         attribution: attribution?,
         artifact_roots,
         assistant: assistant?,
+        protected_aliases: Arc::default(),
     })
 }
 
