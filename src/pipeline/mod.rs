@@ -212,6 +212,12 @@ impl Gate {
         address::may_connect(address, &self.config.network)
     }
 
+    /// Whether a caller reaches the operator's pages, on whichever upstream. A token that may only read does not.
+    pub fn is_admin(&self, caller: &Caller) -> bool {
+        let holds = |upstream: &Upstream| self.policy.roles_of(&caller.identity, &upstream.name).are_admin();
+        !caller.scope.read_only && self.upstreams.iter().any(holds)
+    }
+
     pub fn is_trusted(&self, address: IpAddr) -> bool {
         address::is_trusted(address, &self.config.network)
     }
