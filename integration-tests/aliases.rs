@@ -65,7 +65,7 @@ fn model(mlflow: &Mlflow, name: &str) {
         ("registered-models/create", json!({"name": name})),
         (
             "model-versions/create",
-            json!({"name": name, "source": "mlflow-artifacts:/x"}),
+            json!({"name": name, "source": "s3://bucket/x"}),
         ),
     ] {
         let made = mlflow.ask(&Request::new("POST", &format!("/api/2.0/mlflow/{path}")).json(&body));

@@ -38,6 +38,7 @@ mod saml_forged;
 mod saml_logout;
 mod saml_metadata;
 mod saml_providers;
+mod sharing;
 mod spellings;
 mod store;
 mod teams;

@@ -91,7 +91,7 @@ fn a_workspace_is_for_those_who_may_use_it() {
     for space in ["space-a", "space-b", "default"] {
         if space != "default" {
             let made = Request::new("POST", "/api/3.0/mlflow/workspaces").json(&json!({"name": space}));
-            assert_eq!(mlflow.ask(&made).status, 200);
+            assert_eq!(mlflow.ask(&made).status, 201);
         }
         let made = direct(
             &mlflow,

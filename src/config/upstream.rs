@@ -31,6 +31,8 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// `attribution = "enforce"`.
     pub attribution: bool,
+    /// `sharing = "on"`.
+    pub sharing: bool,
     pub artifact_roots: Vec<String>,
     /// `assistant = "admin"`.
     pub assistant: bool,
@@ -104,6 +106,7 @@ fn read(
         .value("response_timeout", value::duration)
         .unwrap_or(Duration::from_secs(300));
     let attribution = section.choice("attribution", &[("enforce", true), ("off", false)]);
+    let sharing = section.choice("sharing", &[("on", true), ("off", false)]);
     let artifact_roots = section.list("artifact_roots", artifact_root).unwrap_or_default();
     let assistant = section.choice("assistant", &[("off", false), ("admin", true)]);
     section.finish();
@@ -119,6 +122,7 @@ fn read(
         connect_timeout,
         response_timeout,
         attribution: attribution?,
+        sharing: sharing?,
         artifact_roots,
         assistant: assistant?,
         protected_aliases: Arc::default(),

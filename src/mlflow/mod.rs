@@ -115,10 +115,12 @@ pub mod lookup;
 mod marks;
 mod resolve;
 pub mod routes;
+mod sharing;
 pub mod sources;
 mod spans;
 mod tags;
 mod upstream;
 mod workspace;
 
+pub use sharing::{Shared, Sharing};
 pub use upstream::Mlflow;

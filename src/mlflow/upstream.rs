@@ -32,6 +32,8 @@ pub struct Mlflow {
     assistant: bool,
     /// `attribution = "enforce"`.
     attribution: bool,
+    /// `sharing = "on"`.
+    pub(super) sharing: bool,
     /// Set in the configuration: never asked for.
     fixed: bool,
     /// Major and minor, 16 bits each; 0 until it is known.
@@ -61,6 +63,7 @@ impl Mlflow {
             protected_aliases: config.protected_aliases.clone(),
             assistant: config.assistant,
             attribution: config.attribution,
+            sharing: config.sharing,
             fixed: fixed.is_some(),
             version: AtomicU32::new(fixed.map_or(0, pack)),
         }

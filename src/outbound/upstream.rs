@@ -377,6 +377,7 @@ mod tests {
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_millis(300),
             attribution: true,
+            sharing: true,
             artifact_roots: Vec::new(),
             assistant: false,
             protected_aliases: Arc::default(),

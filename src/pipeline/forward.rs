@@ -301,7 +301,7 @@ async fn json(
     Ok(response.map_into_boxed_body())
 }
 
-async fn closed(record: Record, reason: Reason) -> Result<(), Halted> {
+pub(super) async fn closed(record: Record, reason: Reason) -> Result<(), Halted> {
     let lost = record.twin();
     match record.close(Outcome::Allowed, &reason).await {
         Ok(()) => Ok(()),

@@ -32,6 +32,8 @@ pub struct Policy {
     roles: Vec<Arc<Role>>,
     by_group: HashMap<String, Vec<usize>>,
     by_user: HashMap<String, Vec<usize>>,
+    /// Upstreams on which shares count for nothing.
+    unshared: Vec<String>,
 }
 
 /// The roles that an identity holds on one upstream: what its rights are read from. Cheap to clone.
@@ -46,7 +48,7 @@ pub struct Roles {
 struct Holder {
     /// `provider:user`.
     user: String,
-    /// `provider:group`.
+    /// `provider:group`; none where shares count for nothing.
     groups: Vec<String>,
 }
 
@@ -73,6 +75,7 @@ impl Policy {
             roles: Vec::new(),
             by_group: HashMap::new(),
             by_user: HashMap::new(),
+            unshared: Vec::new(),
         };
         for role in roles {
             let index = policy.roles.len();
@@ -90,6 +93,14 @@ impl Policy {
             }
         }
         policy
+    }
+
+    /// The same, where some upstreams have `sharing = "off"`.
+    #[must_use]
+    pub fn sharing_on(mut self, upstreams: &[config::Upstream]) -> Self {
+        let off = upstreams.iter().filter(|upstream| !upstream.sharing);
+        self.unshared = off.map(|upstream| upstream.name.clone()).collect();
+        self
     }
 
     /// What this identity holds on an upstream: to be remembered by whoever asks often.
@@ -124,7 +135,11 @@ impl Policy {
             .collect();
         let holder = Holder {
             user: identity.qualified_user(),
-            groups: identity.qualified_groups().collect(),
+            groups: if self.unshared.iter().any(|name| name == upstream) {
+                Vec::new()
+            } else {
+                identity.qualified_groups().collect()
+            },
         };
         Roles {
             held,
