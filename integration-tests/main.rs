@@ -10,6 +10,7 @@ mod architecture;
 mod attribution;
 mod audit;
 mod borrowed;
+mod chart;
 mod client;
 mod crash;
 mod demo;

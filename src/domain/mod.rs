@@ -8,6 +8,8 @@ mod jwk;
 mod random;
 mod reason;
 mod secret;
+mod visible;
+#[cfg(feature = "server")]
 pub mod xml;
 
 pub use access::{Access, Kind, Marks, Permission, Requires, Resource, Share, Target};
@@ -18,3 +20,4 @@ pub use jwk::{Algorithm, Jwk, KeySet, PublicKey};
 pub use random::{Random, SystemRandom};
 pub use reason::{Reason, ReasonCode};
 pub use secret::Secret;
+pub use visible::visible;
