@@ -209,3 +209,58 @@ fn sharing_can_be_switched_off() {
     assert_eq!(tom_a.share(&id, "team-b", "READ"), 400);
     assert!(tom_a.reads(&id));
 }
+
+#[test]
+fn the_command_shares_by_a_users_token() {
+    let mlflow = Mlflow::shared(NEWEST);
+    let gateway = Setup::new(&mlflow.url()).start();
+    let [tom_a, tom_b] = ["tom-a", "tom-b"].map(|name| Person::new(&gateway, name));
+    let id = experiment(&tom_a, "a/command");
+    let home = tempfile::tempdir().unwrap();
+    let mlgate = |person: &Person<'_>, arguments: &[&str]| {
+        let file = home.path().join("credentials.json");
+        let entry = json!({"client_id": "mlgate-cli", "token_endpoint": format!("{}/auth/oauth2/token", gateway.url()),
+                           "access_token": person.token, "issued_at": 0, "expires_at": 32_503_680_000_u64});
+        let whole = json!({"version": 1, "default": gateway.url(), "gateways": {gateway.url(): entry}});
+        std::fs::write(&file, whole.to_string()).unwrap();
+        let only_mine = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&file, only_mine).unwrap();
+        crate::support::gateway::binary()
+            .arg("share")
+            .args(arguments)
+            .env("MLGATE_CREDENTIALS", &file)
+            .output()
+            .unwrap()
+    };
+    let shared = mlgate(&tom_a, &["a/command", "--group", "team-b", "--permission", "READ"]);
+    let told = String::from_utf8_lossy(&shared.stdout).into_owned();
+    assert_eq!(
+        shared.status.code(),
+        Some(0),
+        "{told}{}",
+        String::from_utf8_lossy(&shared.stderr)
+    );
+    assert!(told.contains("local:team-b") && told.contains("READ"), "{told}");
+    assert!(tom_b.reads(&id));
+    let refused = mlgate(&tom_b, &[&id, "--group", "team-b", "--permission", "MANAGE"]);
+    assert_eq!(
+        refused.status.code(),
+        Some(3),
+        "{}",
+        String::from_utf8_lossy(&refused.stderr)
+    );
+    let listed = mlgate(&tom_a, &[&id, "--json"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(
+        listed["shares"],
+        json!([{"group": "local:team-b", "permission": "READ"}])
+    );
+    assert_eq!(
+        mlgate(&tom_a, &[&id, "--group", "team-b"]).status.code(),
+        Some(2),
+        "without a permission"
+    );
+    let back = mlgate(&tom_a, &[&id, "--group", "team-b", "--permission", "none"]);
+    assert_eq!(back.status.code(), Some(0));
+    assert!(!tom_b.reads(&id));
+}
