@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(after(None), [a.clone(), b.clone()]);
         assert_eq!(
             after(Some(("idp:a", Some(Permission::Edit)))),
-            [b.clone(), share("idp:a", Permission::Edit)]
+            [b, share("idp:a", Permission::Edit)]
         );
         assert_eq!(after(Some(("idp:b", None))), [a]);
         assert_eq!(after(Some(("idp:c", None))).len(), 2);
