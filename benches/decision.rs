@@ -48,6 +48,7 @@ fn policy(grants: usize) -> Policy {
         users: Vec::new(),
         upstreams: Vec::new(),
         workspaces: Vec::new(),
+        device_flow: true,
         grants: vec![Grant {
             permission: Some(Permission::Edit),
             patterns: vec![(Kind::Experiment, patterns)],

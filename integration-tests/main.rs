@@ -14,6 +14,7 @@ mod chart;
 mod client;
 mod crash;
 mod demo;
+mod device;
 mod entra_groups;
 mod every_provider;
 mod exchange;

@@ -20,6 +20,8 @@ pub struct Role {
     /// Workspaces of MLflow in which the grants hold; empty: all.
     pub workspaces: Vec<Glob>,
     pub grants: Vec<Grant>,
+    /// Whether who has it may sign terminals in by a code: `device_flow = "on"`.
+    pub device_flow: bool,
 }
 
 /// One line of a role: a permission, or DENY, on patterns of each kind.
@@ -76,6 +78,7 @@ fn read(
         .list("upstreams", |node| known_upstream(node, upstreams))
         .unwrap_or_default();
     let workspaces = section.list("workspaces", value::text).unwrap_or_default();
+    let device_flow = section.choice("device_flow", &[("on", true), ("off", false)]);
     let grants: Vec<_> = section.sections("grants").into_iter().filter_map(read_grant).collect();
     if let Some(name) = name.as_deref().filter(|name| BUILT_IN.contains(name))
         && section
@@ -95,6 +98,7 @@ fn read(
         upstreams,
         workspaces: workspaces.iter().map(|pattern| Glob::parse(pattern)).collect(),
         grants,
+        device_flow: device_flow?,
     })
 }
 

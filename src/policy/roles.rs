@@ -24,6 +24,7 @@ pub(super) struct Role {
     /// Empty: all.
     workspaces: Vec<Glob>,
     pub(super) rules: Vec<Rule>,
+    device_flow: bool,
 }
 
 /// All roles, compiled. A configuration makes one; nothing in it changes afterwards.
@@ -84,6 +85,7 @@ impl Policy {
                 upstreams: role.upstreams.clone(),
                 workspaces: role.workspaces.clone(),
                 rules: rules_of(role),
+                device_flow: role.device_flow,
             }));
             for group in &role.groups {
                 policy.by_group.entry(group.clone()).or_default().push(index);
@@ -234,6 +236,11 @@ impl Roles {
     /// Whether these roles reach the operator's pages: MANAGE on `server`.
     pub fn are_admin(&self) -> bool {
         self.allow(Permission::Manage, &Resource::server())
+    }
+
+    /// Whether none of these roles forbids signing terminals in by a code.
+    pub fn allow_device_flow(&self) -> bool {
+        self.held.iter().all(|role| role.device_flow)
     }
 
     /// The strongest permission on a resource; `None` where there is none or it is denied.

@@ -50,6 +50,7 @@ fn role(name: &str, groups: &[&str], grants: &[(Option<Permission>, Kind, &str)]
         users: Vec::new(),
         upstreams: Vec::new(),
         workspaces: Vec::new(),
+        device_flow: true,
         grants: grants
             .iter()
             .map(|(permission, kind, pattern)| Grant {
