@@ -85,6 +85,8 @@ pub enum OutgoingBody {
 pub struct Request {
     pub action: &'static str,
     pub accesses: Vec<Access>,
+    /// Named by the client, which needs USE on it.
+    pub workspace: Option<String>,
     pub outgoing: Outgoing,
     /// Who answers.
     pub answer: Answer,
@@ -111,9 +113,14 @@ impl Requires for Request {
     fn accesses(&self) -> &[Access] {
         &self.accesses
     }
+
+    fn workspace(&self) -> Option<&str> {
+        self.workspace.as_deref()
+    }
 }
 
 pub mod account;
+mod aliases;
 mod attribution;
 pub mod canonical;
 mod fields;
@@ -123,10 +130,13 @@ pub mod lookup;
 mod marks;
 mod resolve;
 pub mod routes;
+mod sharing;
 pub mod sources;
 mod spans;
 mod tags;
 mod unseen;
 mod upstream;
+mod workspace;
 
+pub use sharing::{Shared, Sharing};
 pub use upstream::Mlflow;

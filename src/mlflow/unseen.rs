@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use super::MlflowError;
 use super::lookup::Lookup;
-use super::resolve::{self, Parts};
+use super::resolve::{Parts, Resolver, Terms};
 use super::routes::{At, List, Need, Reply, Row, Verb, Version};
+use crate::config::ProtectedAlias;
 use crate::domain::{Access, Kind, Permission, Resource};
 
 use Kind::{Experiment, Prompt, RegisteredModel};
@@ -21,16 +22,17 @@ fn every(kinds: &[Kind], permission: Permission) -> Vec<Access> {
 }
 
 /// All that a request needs whose body is not seen.
-pub(super) async fn all(lookup: &Lookup, roots: &[String], parts: &Parts<'_>) -> Result<Vec<Access>, MlflowError> {
+pub(super) async fn all(lookup: &Lookup, terms: Terms<'_>, parts: &Parts<'_>) -> Result<Vec<Access>, MlflowError> {
     let row = parts.found.row;
+    let resolver = Resolver { lookup, terms, parts };
     let mut all = Vec::new();
     for need in row.needs {
         if *need == Need::GraphQl {
             all.push(Access::Member);
-        } else if let Some(accesses) = accesses(*need, row, !parts.target.query.is_empty()) {
+        } else if let Some(accesses) = accesses(*need, row, !parts.target.query.is_empty(), terms.protected) {
             all.extend(accesses);
         } else {
-            all.extend(Box::pin(resolve::one(lookup, roots, parts, *need)).await?);
+            all.extend(Box::pin(resolver.of(*need)).await?);
         }
     }
     let mut seen = HashSet::new();
@@ -40,7 +42,7 @@ pub(super) async fn all(lookup: &Lookup, roots: &[String], parts: &Parts<'_>) ->
 
 /// The accesses of a need whose value is in a body that is not seen: those of every value that it may have. `None` where the
 /// value is seen.
-fn accesses(need: Need, row: &Row, has_query: bool) -> Option<Vec<Access>> {
+fn accesses(need: Need, row: &Row, has_query: bool, protected: &[ProtectedAlias]) -> Option<Vec<Access>> {
     let may_be_missing = matches!(
         need,
         Need::MaybeExperiment(..)
@@ -82,6 +84,11 @@ fn accesses(need: Need, row: &Row, has_query: bool) -> Option<Vec<Access>> {
         Need::Model(permission, at) | Need::MaybeModel(permission, at) if hidden(at) => models(permission),
         Need::NewModel(at) if hidden(at) => models(Permission::Edit),
         Need::RenamedModel(old, new) if hidden(old) || hidden(new) => models(Permission::Edit),
+        // Any alias or stage of any model, one that a line protects among them.
+        Need::MovesAlias(one, other) | Need::MovesAll(one, other) if hidden(one) || hidden(other) => guarded(protected),
+        Need::MovesStage(name, version, stage) if hidden(name) || hidden(version) || hidden(stage) => {
+            guarded(protected)
+        }
         Need::Scorer(permission, experiment, name) if hidden(experiment) || hidden(name) => scorers(permission),
         Need::Scorers(at) if hidden(at) => scorers(Permission::Read),
         // It may be any place that MLflow's own credentials reach, and MLflow gives its files out.
@@ -114,6 +121,9 @@ fn accesses(need: Need, row: &Row, has_query: bool) -> Option<Vec<Access>> {
         | Need::MaybeModel(..)
         | Need::NewModel(_)
         | Need::RenamedModel(..)
+        | Need::MovesAlias(..)
+        | Need::MovesStage(..)
+        | Need::MovesAll(..)
         | Need::Scorer(..)
         | Need::Scorers(_)
         | Need::Gateway(..)
@@ -127,6 +137,11 @@ fn accesses(need: Need, row: &Row, has_query: bool) -> Option<Vec<Access>> {
         | Need::Workspace(..) => return None,
     };
     Some(accesses)
+}
+
+fn guarded(protected: &[ProtectedAlias]) -> Vec<Access> {
+    let strongest = protected.iter().map(|line| line.permission).max();
+    strongest.map_or(Vec::new(), |permission| every(&[RegisteredModel], permission))
 }
 
 /// What the tags of a trace come to, which are not seen: where MLflow looks for its files was a tag once.
@@ -161,7 +176,7 @@ mod tests {
     /// All that a row needs when nothing of its body is seen.
     fn of(action: &str) -> Vec<Access> {
         let row = rows().find(|row| row.action == action).unwrap();
-        let needs = row.needs.iter().filter_map(|need| accesses(*need, row, true));
+        let needs = row.needs.iter().filter_map(|need| accesses(*need, row, true, &[]));
         needs.flatten().chain(uncut(row)).collect()
     }
 
@@ -182,11 +197,11 @@ mod tests {
     fn every_row_that_hides_a_value_needs_more_than_a_role() {
         for row in rows() {
             let hides = |need: &Need| match format!("{need:?}") {
-                text if text.contains("Location") => false,
+                text if text.contains("Location") || text.starts_with("Moves") => false,
                 text => text.contains("Body(") || text.contains("BodyOrQuery(") || text == "Source" || text == "Spans",
             };
             for need in row.needs.iter().filter(|need| hides(need)) {
-                let found = accesses(*need, row, true).unwrap_or_default();
+                let found = accesses(*need, row, true, &[]).unwrap_or_default();
                 assert!(!found.is_empty(), "{} {need:?}", row.action);
             }
         }
@@ -199,12 +214,12 @@ mod tests {
                 let text = format!("{need:?}");
                 let may_hide = text.starts_with("Maybe") && text.contains("Query(");
                 assert_eq!(
-                    accesses(*need, row, false).is_some(),
+                    accesses(*need, row, false, &[]).is_some(),
                     may_hide,
                     "{} {need:?}",
                     row.action
                 );
-                assert_eq!(accesses(*need, row, true), None, "{} {need:?}", row.action);
+                assert_eq!(accesses(*need, row, true, &[]), None, "{} {need:?}", row.action);
             }
         }
     }
