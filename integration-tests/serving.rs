@@ -303,3 +303,52 @@ fn an_upload_under_way_is_finished_after_readiness_is_gone() {
     );
     assert!(gateway.verify_audit().status.success());
 }
+
+#[test]
+fn everything_that_is_promised_is_measured() {
+    let echo = Echo::start();
+    let mut gateway = Setup::new(&echo.url).start();
+    let session = gateway.sign_in("vera");
+    assert!(gateway.sign_in_with("vera", "not the password").is_err());
+    for _ in 0..2 {
+        assert_eq!(
+            gateway.send(&Request::get(READS).header("Cookie", &session)).status,
+            200
+        );
+    }
+    assert_eq!(gateway.send(&Request::get(READS)).status, 401);
+    gateway.setup.sections += "# changed\n";
+    gateway.setup.write();
+    let metrics = || Request::get("/metrics").send(&gateway.admin_authority()).text();
+    // Some of them are counted every few seconds.
+    until("sessions and caches are counted", Duration::from_secs(20), || {
+        let text = metrics();
+        text.contains("mlgate_sessions 1")
+            && text.contains("mlgate_cache_total")
+            && text.contains("mlgate_reloads_total")
+    });
+    let text = metrics();
+    for line in [
+        "mlgate_requests_total{class=\"experiment\",outcome=\"allowed\"} 2",
+        "mlgate_requests_total{class=\"none\",outcome=\"refused\"} 1",
+        "mlgate_request_seconds_count{class=\"experiment\",outcome=\"allowed\"} 2",
+        "mlgate_request_seconds_bucket{class=\"experiment\",outcome=\"allowed\",le=\"+Inf\"} 2",
+        "mlgate_upstream_seconds_count 2",
+        "mlgate_provider_seconds_count{provider=\"local\"} 2",
+        "mlgate_logins_total{provider=\"local\",outcome=\"allowed\"} 1",
+        "mlgate_logins_total{provider=\"local\",outcome=\"refused\"} 1",
+        "mlgate_audit_lag_seconds_count",
+        "mlgate_reloads_total{outcome=\"taken_over\"} 1",
+        "mlgate_connections ",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("vera"), "names are nobody's label");
+    let log = gateway.log();
+    let ids: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let request = ids.iter().find(|line| line["message"] == "request").unwrap();
+    assert!(
+        request["request_id"].as_str().is_some_and(|id| id.len() == 32),
+        "{request}"
+    );
+}

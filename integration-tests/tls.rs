@@ -244,6 +244,60 @@ fn http2_without_tls_is_for_who_speaks_it_from_the_start() {
     assert!(!body.contains("evil.test"), "{body}");
 }
 
+/// Asks for a path so many times at once over one connection, and tells how many of each status came while the others hang.
+const AT_ONCE: &str = r#"
+const [url, path, bearer, count, refused] = process.argv.slice(1);
+const session = require("node:http2").connect(url);
+const seen = {};
+let answered = 0;
+for (let number = 0; number < Number(count); number++) {
+  const stream = session.request({ ":path": path, authorization: bearer, "x-play": "hang" });
+  stream.on("response", (headers) => {
+    seen[headers[":status"]] = (seen[headers[":status"]] ?? 0) + 1;
+    if (++answered === Number(refused)) {
+      console.log(JSON.stringify(seen));
+      session.destroy();
+    }
+  });
+  stream.on("error", () => {});
+  stream.end();
+}
+session.on("error", () => {});
+"#;
+
+#[test]
+fn one_http2_connection_has_so_many_requests_under_way_and_no_more() {
+    let echo = Echo::start();
+    let mut setup = Setup::new(&echo.url);
+    setup.listen = "http2 = true\n".to_owned();
+    let gateway = setup.start();
+    let bearer = format!("Bearer {}", gateway.token("vera"));
+    let out = Command::new("node")
+        .args(["-e", AT_ONCE, "--", &gateway.url(), ARTIFACT, &bearer, "300", "44"])
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let seen: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(seen, serde_json::json!({"429": 44}));
+    until("the others are under way", Duration::from_secs(20), || {
+        echo.hanging() == 256
+    });
+    let after = Request::get(READS).header("Authorization", &bearer);
+    assert_eq!(gateway.send(&after).status, 200, "another connection is not concerned");
+}
+
+#[test]
+fn who_never_begins_tls_is_let_go() {
+    let echo = Echo::start();
+    let (setup, _ca) = setup(&echo.url, "");
+    let gateway = setup.start();
+    let started = std::time::Instant::now();
+    let mut silent = std::net::TcpStream::connect(gateway.authority()).unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    assert_eq!(std::io::Read::read(&mut silent, &mut [0]).unwrap(), 0);
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+}
+
 #[test]
 fn mlflow_is_reached_by_tls_with_its_own_roots_and_a_certificate_of_ours() {
     let echo = Echo::start();

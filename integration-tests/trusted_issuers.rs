@@ -13,12 +13,14 @@ use mlgate::providers::{Issuers, KeyCache, ProviderError, Workload};
 use ring::signature::{Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
 
+use crate::support::ca::Ca;
 use crate::support::echo::Echo;
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::http::Request;
 use crate::support::lying_provider::{Fault, LyingProvider, Signature};
 use crate::support::process::until;
 use crate::support::root;
+use crate::support::tls::front;
 
 const NOW: i64 = 1_800_000_000;
 const AUDIENCE: &str = "https://mlflow.test";
@@ -467,6 +469,38 @@ async fn keys_of_every_kind_are_read_from_a_file_and_no_other_algorithm_passes()
         refused(scene.issuers.identify(&sign(kid, alg)).await, "sign");
     }
     assert_eq!(scene.keys_asked(), 0);
+}
+
+#[tokio::test]
+async fn an_issuer_with_a_root_of_its_own_needs_it_in_the_configuration() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    Ca::new().write(folder.path(), &["localhost"]);
+    Ca::new().write(other.path(), &["localhost"]);
+    for (roots, believed) in [(Some(&folder), true), (Some(&other), false), (None, false)] {
+        let idp = LyingProvider::start();
+        let port = front(
+            idp.issuer.trim_start_matches("http://").parse().unwrap(),
+            folder.path(),
+            None,
+        );
+        let issuer = format!("https://localhost:{port}");
+        idp.lie(|says| {
+            says.discovery["issuer"] = issuer.as_str().into();
+            says.discovery["jwks_uri"] = format!("{issuer}/jwks").into();
+        });
+        let rule = TrustedIssuer {
+            ca_file: roots.map(|roots| roots.path().join("ca.pem")),
+            ..rule(&issuer)
+        };
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_seconds(NOW)));
+        let issuers = Issuers::new(&[rule], &KeyCache::default(), &clock, Bounds::default()).unwrap();
+        let token = idp.sign(&json!({"alg": "ES256", "kid": "one"}), &claims(&issuer, NOW));
+        match issuers.identify(&token).await {
+            Ok(_) => assert!(believed),
+            Err(ProviderError::Unavailable(_)) => assert!(!believed),
+            Err(other) => panic!("{other}"),
+        }
+    }
 }
 
 fn encode(bytes: &[u8]) -> String {

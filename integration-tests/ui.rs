@@ -28,6 +28,11 @@ print(json.dumps(made))
 fn three_people_work_in_mlflows_pages_each_with_their_own_rights() {
     let mlflow = Mlflow::start(NEWEST);
     let gateway = Setup::new(&mlflow.url()).start();
+    // One of them works below a path, with the same pages.
+    let mut below = Setup::new(&mlflow.url());
+    let address = format!("http://127.0.0.1:{}/team/ml", below.port);
+    below.top = format!("public_url = \"{address}\"\n");
+    let _below = below.start();
     let seeded = Command::new(python(NEWEST))
         .args(["-c", SEED])
         .env("MLFLOW_TRACKING_URI", mlflow.url())
@@ -42,7 +47,7 @@ fn three_people_work_in_mlflows_pages_each_with_their_own_rights() {
         let seen = travel(
             "mlflow",
             &json!({
-                "url": gateway.url(), "user": user, "password": PASSWORD, "hidden": "b/pages",
+                "url": if user == "vera" { address.clone() } else { gateway.url() }, "user": user, "password": PASSWORD, "hidden": "b/pages",
                 "experiment": made[0]["experiment"], "run": made[0]["run"],
                 "shots": if user == "ed" { Some(&shots) } else { None },
             }),

@@ -119,7 +119,7 @@ const journeys = {
     const shot = (name) => (shots ? page.screenshot({ path: `${shots}/${name}.png` }) : undefined);
     await page.goto(url);
     await shot("sign-in");
-    await Promise.all([page.waitForURL((at) => !at.pathname.startsWith("/auth/")), signIn(page)]);
+    await Promise.all([page.waitForURL((at) => !at.pathname.includes("/auth/")), signIn(page)]);
     const shows = (text) => page.getByText(text, { exact: true }).first().waitFor({ timeout: 60000 });
     await page.goto(`${url}/#/experiments`);
     await shows(experiment.name);

@@ -304,6 +304,21 @@ mod tests {
     }
 
     #[test]
+    fn a_trusted_issuer_whose_keys_cannot_be_had_is_found_by_connecting() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let text = format!(
+            "{}[[trusted_issuer]]\nid = \"ci\"\nissuer = \"http://127.0.0.1:{port}\"\naudience = \"a\"\nuser = \"ci\"\nmatch = {{ sub = \"me\" }}\n",
+            sound(port)
+        );
+        assert_eq!(check(&text, false, false).0, Exit::Done);
+        let (exit, said) = check(&text, true, false);
+        assert_eq!(exit, Exit::Failed);
+        assert!(said.contains("trusted_issuer[0].issuer: "), "{said}");
+    }
+
+    #[test]
     fn an_mlflow_that_answers_passes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -10,7 +10,7 @@ mod round_trip;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::audit::{Actor, Audit, Outcome};
 use crate::config::Config;
@@ -233,7 +233,12 @@ impl Login {
         }
         let vouched = match password.is_empty() {
             true => Err(ProviderError::BadPassword),
-            false => way.sign_in(user, password).await,
+            false => {
+                let started = Instant::now();
+                let vouched = way.sign_in(user, password).await;
+                self.metrics.provider(&provider.id, started.elapsed());
+                vouched
+            }
         };
         match vouched {
             Ok(vouched) => {

@@ -1,6 +1,7 @@
 //! Sign-in by sending the browser to a provider and back; and, where only that can ask a provider again, the recheck.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::audit::Outcome;
 use crate::config::Rate;
@@ -82,10 +83,12 @@ impl Login {
                 return Err(self.refuse(&provider.id, None, error, visitor).await);
             }
         };
+        let started = Instant::now();
         let vouched = match &attempt {
             Some(attempt) => way.complete(&self.callback(&provider.id), &attempt.memory, query).await,
             None => way.unsolicited(query).await,
         };
+        self.metrics.provider(&provider.id, started.elapsed());
         let (return_to, renews) = attempt.map_or_else(
             || (self.returns.choose(""), None),
             |attempt| (attempt.return_to, attempt.renews),
