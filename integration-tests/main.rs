@@ -41,5 +41,7 @@ mod saml_providers;
 mod spellings;
 mod store;
 mod teams;
+mod terminal;
+mod terminal_job;
 mod trusted_issuers;
 mod ui;

@@ -128,6 +128,18 @@ const journeys = {
     return { status: answer.status(), page: await page.innerText("body"), complaints: page.complaints };
   },
 
+  /** Opens what a terminal shows, signs in, decides, and reads the page that the terminal answers with. */
+  async terminal_by_browser() {
+    const { label, decide } = JSON.parse(input);
+    const page = await open();
+    await page.goto(url);
+    if (label) await page.getByText(label, { exact: true }).click();
+    await signIn(page);
+    await page.getByRole("button", { name: decide, exact: true }).click();
+    await page.waitForURL((at) => at.pathname === "/callback");
+    return { page: await page.innerText("body"), complaints: page.complaints };
+  },
+
   /** Signs in by a provider, signs out at the provider itself, and asks MLflow for something before and after. */
   async sign_out_elsewhere() {
     const { label, path, sign_out } = JSON.parse(input);
