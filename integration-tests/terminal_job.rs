@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::browser::travel;
 use crate::support::gateway::{Gateway, PASSWORD, Setup, users_toml};
+use crate::support::http::Request;
 use crate::support::mlflow::{Mlflow, NEWEST, OLDEST};
 use crate::support::root;
 use crate::support::terminal::{Terminal, Waiting};
@@ -67,7 +68,10 @@ fn a_job_of_many_processes_outlives_its_tokens_on_one_sign_in() {
         .env("MLFLOW_TRACKING_AUTH", "mlgate")
         .output()
         .unwrap();
-    let (out, complained) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    let (out, complained) = (
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr),
+    );
     let told: Value = out
         .lines()
         .rfind(|line| line.starts_with('{'))
@@ -82,7 +86,10 @@ fn a_job_of_many_processes_outlives_its_tokens_on_one_sign_in() {
     assert!(refused.is_empty(), "{refused:#?}");
     let refreshed = events.iter().filter(|event| event["action"] == "token.refresh").count() as u64;
     // A token is good for 5 s and is replaced in its last; each refresh is one for all.
-    assert!((seconds() / 5..=took / 3 + 2).contains(&refreshed), "{refreshed} refreshes in {took} s");
+    assert!(
+        (seconds() / 5..=took / 3 + 2).contains(&refreshed),
+        "{refreshed} refreshes in {took} s"
+    );
     println!("{} metrics, {refreshed} refreshes, {took} s", told["done"]);
 }
 
@@ -94,10 +101,15 @@ struct Job {
 }
 
 impl Job {
-    fn start(mut command: Command) -> Self {
-        command.arg(root().join("integration-tests/support/terminal_steps.py"));
+    fn start(mut command: Command, run: &str) -> Self {
+        command
+            .arg(root().join("integration-tests/support/terminal_steps.py"))
+            .arg(run);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let (input, output) = (
+            child.stdin.take().unwrap(),
+            BufReader::new(child.stdout.take().unwrap()),
+        );
         let mut job = Self { child, input, output };
         while job.line() != "ready" {}
         job
@@ -142,6 +154,21 @@ fn write_users(gateway: &Gateway, text: &str) {
     std::fs::rename(&part, Path::new(&file)).unwrap();
 }
 
+fn run_of(gateway: &Gateway, user: &str) -> String {
+    let bearer = format!("Bearer {}", gateway.token(user));
+    let asked = |path: &str, body: &Value| {
+        let request = Request::new("POST", path).header("Authorization", &bearer);
+        gateway.send(&request.json(body)).json()
+    };
+    let made = asked("/api/2.0/mlflow/experiments/create", &json!({"name": "terminal/steps"}));
+    let body = json!({"experiment_id": made["experiment_id"], "start_time": 1});
+    let made = asked("/api/2.0/mlflow/runs/create", &body);
+    made["run"]["info"]["run_id"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{made}"))
+        .to_owned()
+}
+
 #[test]
 fn a_job_whose_rights_end_is_told_in_mlflows_shape_what_to_do() {
     let mut setup = Setup::new(&Mlflow::shared(NEWEST).url());
@@ -151,10 +178,14 @@ fn a_job_whose_rights_end_is_told_in_mlflows_shape_what_to_do() {
     let command = format!("mlgate login {}", gateway.url());
     let terminal = Terminal::new();
     log_in(&terminal, &gateway, "ed");
+    // Somebody else's: who made a thing has rights on it without any group.
+    let run = run_of(&gateway, "mona");
     let job = || {
         let mut python = terminal.python(NEWEST, &gateway.url());
-        python.env("MLFLOW_TRACKING_AUTH", "mlgate").env("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0");
-        Job::start(python)
+        python
+            .env("MLFLOW_TRACKING_AUTH", "mlgate")
+            .env("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0");
+        Job::start(python, &run)
     };
     let mut first = job();
     assert_eq!(first.step(), "done");

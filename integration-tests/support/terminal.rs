@@ -76,7 +76,12 @@ impl Terminal {
     #[track_caller]
     pub fn says(&self, arguments: &[&str]) -> String {
         let ran = self.run(arguments);
-        assert_eq!(ran.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        assert_eq!(
+            ran.status.code(),
+            Some(0),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
         String::from_utf8(ran.stdout).unwrap().trim_end().to_owned()
     }
 
@@ -152,7 +157,12 @@ pub fn plugin(version: &'static str) -> &'static Path {
     let target = root().join(format!("target/plugin-{version}-{}", std::process::id()));
     let source = root().join(format!("target/plugin-{version}-{}.source", std::process::id()));
     // A copy: building leaves its own files beside the source.
-    let copied = Command::new("cp").arg("-r").arg(root().join("clients/python")).arg(&source).status().unwrap();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(root().join("clients/python"))
+        .arg(&source)
+        .status()
+        .unwrap();
     assert!(copied.success());
     let ran = Command::new(parts().join("uv/bin/uv"))
         .args(["pip", "install", "-q", "--no-deps", "--python"])
