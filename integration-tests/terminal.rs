@@ -1,6 +1,7 @@
 //! From a terminal: signing in by a browser at hand and by one elsewhere, and what MLflow's own client does with it.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,8 @@ use crate::support::http::Request;
 use crate::support::keycloak::Keycloak;
 use crate::support::ldap::Slapd;
 use crate::support::mlflow::{Mlflow, NEWEST, OLDEST, python};
+use crate::support::process::until;
+use crate::support::root;
 use crate::support::saml;
 use crate::support::simplesaml::{Known, SimpleSaml};
 use crate::support::terminal::{Terminal, Waiting, plugin};
@@ -33,6 +36,34 @@ fn log_in(terminal: &Terminal, gateway: &Gateway, label: &str, user: &str, passw
     assert!(
         said.contains(&format!("Signed in to {} as {user}", gateway.url())),
         "{said}"
+    );
+}
+
+/// Goes through `mlgate login --device`, with a browser that knows nothing of the terminal.
+fn log_in_by_code(terminal: &Terminal, gateway: &Gateway, label: &str, user: &str, password: &str) {
+    let mut login = Waiting::start(terminal.mlgate(&["login", &gateway.url(), "--device"]));
+    let (address, code) = (login.shown(), login.shown());
+    let seen = travel(
+        "terminal_by_code",
+        &json!({"url": address, "label": label, "user": user, "password": password, "code": code, "decide": "Allow"}),
+    );
+    let (code, said, complained) = login.end();
+    assert_eq!(code, Some(0), "{label}: {said}{complained}{seen}");
+    assert!(
+        said.contains(&format!("Signed in to {} as {user}", gateway.url())),
+        "{said}"
+    );
+    assert!(said.contains("█▀▀▀▀▀█"), "a QR code: {said}");
+    assert_eq!(seen["complaints"], json!([]), "{seen}");
+    // Elsewhere than on a terminal it is said once, and nothing moves.
+    assert_eq!(
+        complained.matches("Waiting until you approve").count(),
+        1,
+        "{complained}"
+    );
+    assert!(
+        !complained.contains(['\r', '\u{1b}']) && !said.contains('\u{1b}'),
+        "{complained}{said}"
     );
 }
 
@@ -194,6 +225,115 @@ fn a_person_who_says_no_signs_nobody_in() {
 }
 
 #[test]
+fn without_a_browser_at_hand_it_is_a_code_and_a_no_is_a_no() {
+    let gateway = Setup::new(&Mlflow::shared(NEWEST).url()).start();
+    let terminal = Terminal::new();
+    log_in_by_code(&terminal, &gateway, "", "ed", PASSWORD);
+    assert_private(&terminal);
+    works(
+        &gateway,
+        {
+            let mut job = terminal.python(NEWEST, &gateway.url());
+            job.env("MLFLOW_TRACKING_AUTH", "mlgate");
+            job
+        },
+        "by-code",
+        "ed",
+    );
+    // No display, no `--device`, no `--no-browser`: there is nothing but the code.
+    let stranger = Terminal::new();
+    let mut login = Waiting::start(stranger.mlgate(&["login", &gateway.url()]));
+    let (address, code) = (login.shown(), login.shown());
+    let seen = travel(
+        "terminal_by_code",
+        &json!({"url": address, "label": "", "user": "ed", "password": PASSWORD, "code": code, "decide": "Deny"}),
+    );
+    let (code, said, complained) = login.end();
+    assert_eq!(code, Some(3), "{said}{complained}{seen}");
+    assert!(!stranger.credentials().exists());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert!(seen["question"].as_str().unwrap().contains(host.trim()), "{seen}");
+}
+
+#[test]
+fn where_codes_are_switched_off_there_is_the_browser_still() {
+    let mut setup = Setup::new(&Mlflow::shared(NEWEST).url());
+    setup.sections += "[tokens]\ndevice_flow = \"off\"\n";
+    let gateway = setup.start();
+    let terminal = Terminal::new();
+    let asked = terminal.run(&["login", &gateway.url(), "--device"]);
+    let told = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(
+        asked.status.code() == Some(3) && told.contains("does not sign in by code"),
+        "{told}"
+    );
+    let mut login = Waiting::start(terminal.mlgate(&["login", &gateway.url()]));
+    let decided = json!({"url": login.shown(), "label": "", "user": "ed", "password": PASSWORD, "decide": "Allow"});
+    travel("terminal_by_browser", &decided);
+    assert_eq!(login.end().0, Some(0));
+}
+
+#[test]
+fn a_browser_at_hand_is_opened() {
+    use std::os::unix::fs::PermissionsExt;
+    let gateway = Setup::new(&Mlflow::shared(NEWEST).url()).start();
+    let terminal = Terminal::new();
+    let (browser, opened) = (
+        terminal.home.path().join("browser"),
+        terminal.home.path().join("opened"),
+    );
+    let script = format!(
+        "#!/bin/sh\necho noise\nprintf %s \"$1\" > {0}.part && mv {0}.part {0}\n",
+        opened.display()
+    );
+    std::fs::write(&browser, script).unwrap();
+    std::fs::set_permissions(&browser, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = terminal.mlgate(&["login", &gateway.url()]);
+    command.env("BROWSER", &browser);
+    let mut login = Waiting::start(command);
+    let shown = login.shown();
+    until("the browser was opened", Duration::from_secs(30), || opened.exists());
+    assert_eq!(std::fs::read_to_string(&opened).unwrap(), shown);
+    let decided = json!({"url": shown, "label": "", "user": "ed", "password": PASSWORD, "decide": "Allow"});
+    travel("terminal_by_browser", &decided);
+    let (code, said, complained) = login.end();
+    assert!(code == Some(0) && !said.contains("noise"), "{said}{complained}");
+}
+
+/// Draws what a person sees at a terminal; the picture in docs/images is one of these.
+#[test]
+fn at_a_terminal_it_looks_as_in_the_docs() {
+    let mut setup = Setup::new(&Mlflow::shared(NEWEST).url());
+    setup.top = format!("public_url = \"http://localhost:{}\"\n", setup.port);
+    let gateway = setup.start();
+    let url = format!("http://localhost:{}", gateway.setup.port);
+    let terminal = Terminal::new();
+    let mut python = terminal.at_home(Command::new("python3"));
+    python
+        .arg(root().join("integration-tests/support/terminal_picture.py"))
+        .arg(root().join("target/terminal.svg"))
+        .arg(format!("mlgate login {url} --device"))
+        .arg(env!("CARGO_BIN_EXE_mlgate"))
+        .args(["login", &url, "--device"]);
+    let mut login = Waiting::start(python);
+    let told = json!({
+        "url": format!("{url}/auth/device"), "label": "", "user": "ed", "password": PASSWORD, "code": login.line(), "decide": "Allow",
+    });
+    travel("terminal_by_code", &told);
+    let (code, said, complained) = login.end();
+    assert_eq!(code, Some(0), "{said}{complained}");
+    let picture = std::fs::read_to_string(root().join("target/terminal.svg")).unwrap();
+    for seen in [
+        "Waiting until you approve it in the browser … 4:",
+        "Signed in to",
+        "<path d=",
+        "class=\"p\"",
+    ] {
+        assert!(picture.contains(seen), "{seen}: {picture}");
+    }
+}
+
+#[test]
 fn a_gateway_that_is_away_or_is_none_is_told_in_clear_words() {
     let mlflow = Mlflow::shared(NEWEST);
     let terminal = Terminal::new();
@@ -251,5 +391,8 @@ fn a_terminal_signs_in_behind_every_kind_of_provider() {
         let told: Value = serde_json::from_str(&terminal.says(&["whoami", "--json"])).unwrap();
         assert_eq!((&told["user"], &told["provider"]), (&json!("alice"), &json!(provider)));
         assert_eq!(gateway.reads(&terminal.says(&["token"])), 200, "{label}");
+        let elsewhere = Terminal::new();
+        log_in_by_code(&elsewhere, &gateway, label, "alice", "alice-pw");
+        assert_eq!(gateway.reads(&elsewhere.says(&["token"])), 200, "{label}");
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{LazyLock, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -122,13 +122,17 @@ impl Waiting {
         }
     }
 
+    pub fn line(&mut self) -> String {
+        let line = self.lines.recv_timeout(Duration::from_secs(60));
+        let line = line.unwrap_or_else(|_| panic!("it said no more than:\n{}", self.said));
+        self.said += &format!("{line}\n");
+        line
+    }
+
     /// The next indented line: an address or a code.
     pub fn shown(&mut self) -> String {
-        let limit = Instant::now() + Duration::from_secs(60);
         loop {
-            let line = self.lines.recv_timeout(limit.saturating_duration_since(Instant::now()));
-            let line = line.unwrap_or_else(|_| panic!("it said no more than:\n{}", self.said));
-            self.said += &format!("{line}\n");
+            let line = self.line();
             if let Some(shown) = line.strip_prefix("  ") {
                 return shown.to_owned();
             }
