@@ -53,7 +53,7 @@ fn log_in_by_code(terminal: &Terminal, gateway: &Gateway, label: &str, user: &st
         said.contains(&format!("Signed in to {} as {user}", gateway.url())),
         "{said}"
     );
-    assert!(said.contains("█▀▀▀▀▀█"), "a QR code: {said}");
+    assert!(said.contains("█ ▄▄▄▄▄ █"), "a QR code: {said}");
     assert_eq!(seen["complaints"], json!([]), "{seen}");
     // Elsewhere than on a terminal it is said once, and nothing moves.
     assert_eq!(
