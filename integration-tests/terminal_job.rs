@@ -5,11 +5,13 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mlgate::domain::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::support::browser::travel;
 use crate::support::gateway::{Gateway, PASSWORD, Setup, users_toml};
 use crate::support::http::Request;
+use crate::support::lying_provider::LyingProvider;
 use crate::support::mlflow::{Mlflow, NEWEST, OLDEST};
 use crate::support::root;
 use crate::support::terminal::{Terminal, Waiting};
@@ -90,7 +92,8 @@ fn a_job_of_many_processes_outlives_its_tokens_on_one_sign_in() {
         (seconds() / 5..=took / 3 + 2).contains(&refreshed),
         "{refreshed} refreshes in {took} s"
     );
-    println!("{} metrics, {refreshed} refreshes, {took} s", told["done"]);
+    let facts = format!("{} metrics, {refreshed} refreshes, {took} s\n", told["done"]);
+    std::fs::write(root().join("target/terminal-job.txt"), facts).unwrap();
 }
 
 /// A job that takes one step at a time.
@@ -167,6 +170,55 @@ fn run_of(gateway: &Gateway, user: &str) -> String {
         .as_str()
         .unwrap_or_else(|| panic!("{made}"))
         .to_owned()
+}
+
+#[test]
+fn a_job_comes_in_by_the_token_that_its_platform_gives_it() {
+    let (idp, mlflow) = (LyingProvider::start(), Mlflow::shared(NEWEST));
+    let mut setup = Setup::new(&mlflow.url());
+    setup.sections += &format!(
+        "[[trusted_issuer]]\nid = \"cluster\"\nissuer = \"{}\"\naudience = \"mlflow\"\nuser = \"cluster:{{job}}\"\n\
+         match = {{ job = \"train\" }}\ngroups = [\"ci\"]\n[[role]]\nname = \"jobs\"\ngroups = [\"cluster:ci\"]\n\
+         grants = [{{ permission = \"EDIT\", experiments = [\"terminal/*\"] }}]\n",
+        idp.issuer
+    );
+    let gateway = setup.start();
+    let terminal = Terminal::new();
+    let (file, now) = (terminal.home.path().join("token"), SystemClock.now().seconds());
+    let job = |name: &str, experiment: &str| {
+        let claims = json!({
+            "iss": idp.issuer, "aud": "mlflow", "sub": name, "job": name, "iat": now, "nbf": now - 5, "exp": now + 600,
+        });
+        std::fs::write(
+            &file,
+            idp.sign(&json!({"alg": "ES256", "kid": "one", "typ": "JWT"}), &claims),
+        )
+        .unwrap();
+        let mut python = terminal.python(NEWEST, &gateway.url());
+        python
+            .env("MLFLOW_TRACKING_AUTH", "mlgate")
+            .env("MLGATE_TOKEN_FILE", &file);
+        let ran = python
+            .args(["-c", &format!("import mlflow; mlflow.set_experiment('{experiment}')")])
+            .output()
+            .unwrap();
+        (ran.status.success(), String::from_utf8_lossy(&ran.stderr).into_owned())
+    };
+    let (worked, told) = job("train", "terminal/by-platform");
+    assert!(worked, "{told}");
+    let events = gateway.events();
+    let made = events
+        .iter()
+        .find(|event| event["action"] == "experiment.create")
+        .unwrap();
+    assert_eq!(made["actor"]["user"], "cluster:train");
+    let (worked, told) = job("train", "other/by-platform");
+    assert!(!worked && told.contains("PERMISSION_DENIED"), "{told}");
+    let (worked, told) = job("evil", "terminal/by-evil");
+    assert!(
+        !worked && told.contains("did not take the token of this workload"),
+        "{told}"
+    );
 }
 
 #[test]
