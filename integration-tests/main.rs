@@ -49,6 +49,8 @@ mod sharing;
 mod spellings;
 mod store;
 mod teams;
+mod terminal;
+mod terminal_job;
 mod tls;
 mod traces;
 mod trusted_issuers;

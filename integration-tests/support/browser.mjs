@@ -175,6 +175,35 @@ const journeys = {
     return { status: answer.status(), page: await page.innerText("body"), complaints: page.complaints };
   },
 
+  /** Opens what a terminal shows, signs in, decides, and reads the page that the terminal answers with. */
+  async terminal_by_browser() {
+    const { label, decide } = JSON.parse(input);
+    const page = await open();
+    await page.goto(url);
+    if (label) await page.getByText(label, { exact: true }).click();
+    await signIn(page);
+    await page.getByRole("button", { name: decide, exact: true }).click();
+    await page.waitForURL((at) => at.pathname === "/callback");
+    return { page: await page.innerText("body"), complaints: page.complaints };
+  },
+
+  /** On any machine: opens the address that a terminal shows, signs in, types the code and decides. */
+  async terminal_by_code() {
+    const { label, code, decide } = JSON.parse(input);
+    const page = await open();
+    await page.goto(url);
+    if (label) await page.getByText(label, { exact: true }).click();
+    await signIn(page);
+    await page.fill("input[name=user_code]", code);
+    await page.keyboard.press("Enter");
+    const asked = page.getByRole("button", { name: decide, exact: true });
+    await asked.waitFor();
+    const question = await page.innerText("main");
+    await Promise.all([page.waitForResponse((answer) => answer.request().method() === "POST"), asked.click()]);
+    await page.getByText("You can close this page").waitFor();
+    return { question, page: await page.innerText("main"), complaints: page.complaints };
+  },
+
   /** Signs in by a provider, signs out at the provider itself, and asks MLflow for something before and after. */
   async sign_out_elsewhere() {
     const { label, path, sign_out } = JSON.parse(input);

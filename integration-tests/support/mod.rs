@@ -20,6 +20,7 @@ pub mod process;
 pub mod redis;
 pub mod saml;
 pub mod simplesaml;
+pub mod terminal;
 pub mod tls;
 
 use std::net::{Ipv4Addr, TcpListener};

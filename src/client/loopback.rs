@@ -46,7 +46,13 @@ struct Visitor {
 }
 
 impl LoopbackSignIn {
-    pub(super) async fn begin(url: &GatewayUrl, metadata: Metadata, random: &dyn Random) -> Result<Self, Failure> {
+    /// `host_name` is shown to who approves, as claimed.
+    pub(super) async fn begin(
+        url: &GatewayUrl,
+        metadata: Metadata,
+        host_name: Option<&str>,
+        random: &dyn Random,
+    ) -> Result<Self, Failure> {
         let mut address = metadata.authorization_endpoint.clone().ok_or_else(|| {
             Failure::Failed(format!(
                 "the gateway at {url} signs nobody in by a browser; try: mlgate login {url} --device"
@@ -66,6 +72,9 @@ impl LoopbackSignIn {
             .append_pair("state", &state)
             .append_pair("code_challenge", &pkce.challenge)
             .append_pair("code_challenge_method", "S256");
+        if let Some(name) = host_name {
+            address.query_pairs_mut().append_pair("host_name", name);
+        }
         Ok(Self {
             address,
             listener,
@@ -278,7 +287,7 @@ mod tests {
         let url = gateway.url();
         let http = Http::new(&url, &Environment::default(), Arc::new(SystemClock)).unwrap();
         let metadata = Metadata::fetch(&http, &url).await.unwrap();
-        let begun = LoopbackSignIn::begin(&url, metadata, &SystemRandom::new())
+        let begun = LoopbackSignIn::begin(&url, metadata, Some("laptop"), &SystemRandom::new())
             .await
             .unwrap();
         Scene { gateway, http, begun }

@@ -67,7 +67,7 @@ impl Client {
     /// When the gateway is away, or is none.
     pub async fn begin_by_browser(&self, url: &GatewayUrl) -> Result<LoopbackSignIn, Failure> {
         let metadata = Metadata::fetch(&self.http(url)?, url).await?;
-        LoopbackSignIn::begin(url, metadata, &*self.random).await
+        LoopbackSignIn::begin(url, metadata, self.environment.host_name.as_deref(), &*self.random).await
     }
 
     /// # Errors

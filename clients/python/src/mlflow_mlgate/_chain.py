@@ -86,18 +86,18 @@ class Chain:
     def _saved(self, url: str, rejected: Optional[str]) -> Optional[str]:
         with self._lock:
             now = time.time()
-            for gateway, entry in self._from_file.items():
+            # Of two gateways on one host the longer path is the nearer.
+            for gateway, entry in sorted(self._from_file.items(), key=lambda kept: -len(kept[0])):
                 if holds(gateway, url) and entry.access_token != rejected and entry.is_fresh(now):
                     return entry.access_token
             file = File.of_this_user()
             if file is None:
                 return None
             known = [gateway for gateway in file.read().gateways if holds(gateway, url)]
-            # Of two gateways on one host the longer path is the nearer.
-            gateway = max(known, key=len, default=None)
-            if gateway is None:
+            if not known:
                 self._tell(next((one for one in _configured() if holds(one, url)), None))
                 return None
+            gateway = max(known, key=len)
             kept = file.fresh(gateway, rejected, _oauth.refresh)
             if kept is None:
                 self._from_file.pop(gateway, None)

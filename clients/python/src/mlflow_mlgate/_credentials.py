@@ -69,11 +69,12 @@ class File:
         named = os.environ.get("MLGATE_CREDENTIALS")
         if named:
             return cls(named)
+        base: Optional[str]
         if sys.platform == "win32":
             base = os.environ.get("APPDATA")
         else:
-            base = os.environ.get("XDG_CONFIG_HOME", "")
-            if not os.path.isabs(base):
+            base = os.environ.get("XDG_CONFIG_HOME")
+            if not base or not os.path.isabs(base):
                 home = os.environ.get("HOME")
                 base = os.path.join(home, ".config") if home else None
         return cls(os.path.join(base, "mlgate", "credentials.json")) if base else None

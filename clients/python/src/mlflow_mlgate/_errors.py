@@ -6,7 +6,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import UNAUTHENTICATED
 
 
-class MlgateError(MlflowException):  # type: ignore[misc]
+class MlgateError(MlflowException):
     """No token can be had; the message says why and what to do, and never holds a secret."""
 
     def __init__(self, message: str) -> None:

@@ -45,10 +45,11 @@ class MlgateAuth(AuthBase):
         _ = response.content
         response.close()
         request = sent.copy()
-        if hasattr(request.body, "seek"):
-            request.body.seek(start)  # type: ignore[union-attr]
+        body: Any = request.body
+        if hasattr(body, "seek"):
+            body.seek(start)
         request.headers["Authorization"] = f"Bearer {another}"
-        second: requests.Response = response.connection.send(request, **options)  # type: ignore[attr-defined]
+        second: requests.Response = response.connection.send(request, **options)
         second.history.append(response)
         second.request = request
         return second
@@ -65,7 +66,7 @@ def _position(body: Any) -> Optional[int]:
         return None
 
 
-class MlgateRequestAuthProvider(RequestAuthProvider):  # type: ignore[misc]
+class MlgateRequestAuthProvider(RequestAuthProvider):
     """Chosen by ``MLFLOW_TRACKING_AUTH=mlgate``."""
 
     def get_name(self) -> str:
