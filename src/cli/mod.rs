@@ -10,6 +10,7 @@ mod audit;
 mod check;
 mod explain;
 mod hash_password;
+mod import;
 mod serve;
 mod sessions;
 mod tokens;
@@ -49,6 +50,9 @@ enum Command {
     Explain(explain::Explain),
     /// Read a password from standard input and print its argon2id line for a users file.
     HashPassword(hash_password::HashPassword),
+    /// Turn another gate's configuration into one of mlgate.
+    #[command(subcommand)]
+    Import(import::Import),
     /// List sessions and end them.
     #[command(subcommand)]
     Sessions(sessions::Sessions),
@@ -68,6 +72,7 @@ pub fn run() -> ExitCode {
         Command::Check(asked) => check::run(&asked, &mut out),
         Command::Explain(asked) => explain::run(&asked, &mut out),
         Command::HashPassword(asked) => hash_password::run(&asked, &mut io::stdin().lock(), &mut out),
+        Command::Import(asked) => import::run(&asked, &mut out),
         Command::Sessions(asked) => sessions::run(asked, &mut out),
         Command::Tokens(asked) => tokens::run(asked, &mut out),
     };
