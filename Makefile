@@ -18,6 +18,7 @@ lint: ## formatting and clippy, warnings refused
 	cargo fmt --check
 	@echo "format ok"
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features --features cli -- -D warnings
 	@echo "clippy ok"
 
 deny: ## licences, bans and advisories of all dependencies

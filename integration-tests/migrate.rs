@@ -80,10 +80,21 @@ footer = "Ask the platform team"
             "{option} is not known"
         );
     }
-    for option in ["cookie_secret", "cookie_secure", "pass_access_token", "skip_auth_routes", "whitelist_domains"] {
+    for option in [
+        "cookie_secret",
+        "cookie_secure",
+        "pass_access_token",
+        "skip_auth_routes",
+        "whitelist_domains",
+    ] {
         assert!(text.contains(&format!("\n# {option}: ")), "{option} is lost:\n{text}");
     }
-    for line in ["absolute_timeout = \"4h\"", "idle_timeout = \"4h\"", "recheck = \"600s\"", "label = \"Corp\""] {
+    for line in [
+        "absolute_timeout = \"4h\"",
+        "idle_timeout = \"4h\"",
+        "recheck = \"600s\"",
+        "label = \"Corp\"",
+    ] {
         assert!(text.contains(&format!("\n{line}\n")), "{line} is lost:\n{text}");
     }
     fs::write(folder.path().join("session-key"), "0123456789abcdef0123456789abcdef").unwrap();
@@ -91,7 +102,11 @@ footer = "Ask the platform team"
     let config = folder.path().join("mlgate.toml");
     fs::write(&config, &text).unwrap();
     let check = binary().args(["check", "--config"]).arg(&config).output().unwrap();
-    assert!(check.status.success(), "{}\n{text}", String::from_utf8_lossy(&check.stdout));
+    assert!(
+        check.status.success(),
+        "{}\n{text}",
+        String::from_utf8_lossy(&check.stdout)
+    );
 
     let mut server = Server::start(
         binary()
@@ -101,18 +116,34 @@ footer = "Ask the platform team"
             .stderr(Stdio::from(fs::File::create(folder.path().join("log")).unwrap())),
     );
     until("the gateway is ready", Duration::from_secs(60), || {
-        assert!(server.is_running(), "{}", fs::read_to_string(folder.path().join("log")).unwrap());
+        assert!(
+            server.is_running(),
+            "{}",
+            fs::read_to_string(folder.path().join("log")).unwrap()
+        );
         std::net::TcpStream::connect(&authority).is_ok() && Request::get("/auth/readyz").send(&authority).status == 200
     });
     // alice by her group, bob by his address, carol by neither: nobody vouches for her address.
     for (user, expected) in [("alice", Some(200)), ("bob", Some(200)), ("carol", None)] {
         let mut walker = Walker::default();
-        let page = walker.go(&format!("http://{authority}/auth/login?rd=%2Fauth%2Faccount")).text();
-        let action = page.split("action=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
-        walker.submit(&action.replace("&amp;", "&"), &[("username", user), ("password", &format!("{user}-pw"))]);
-        let status = walker
-            .cookie(&authority, "mlgate")
-            .map(|cookie| Request::get(EXPERIMENT).header("Cookie", &cookie).send(&authority).status);
+        let page = walker
+            .go(&format!("http://{authority}/auth/login?rd=%2Fauth%2Faccount"))
+            .text();
+        let action = page
+            .split("action=\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next())
+            .unwrap_or_default();
+        walker.submit(
+            &action.replace("&amp;", "&"),
+            &[("username", user), ("password", &format!("{user}-pw"))],
+        );
+        let status = walker.cookie(&authority, "mlgate").map(|cookie| {
+            Request::get(EXPERIMENT)
+                .header("Cookie", &cookie)
+                .send(&authority)
+                .status
+        });
         assert_eq!(status, expected, "{user}");
     }
 }
@@ -145,7 +176,11 @@ upstream_timeout = "2m30s"
     let config = folder.path().join("mlgate.toml");
     fs::write(&config, &text).unwrap();
     let check = binary().args(["check", "--config"]).arg(&config).output().unwrap();
-    assert!(check.status.success(), "{}\n{text}", String::from_utf8_lossy(&check.stdout));
+    assert!(
+        check.status.success(),
+        "{}\n{text}",
+        String::from_utf8_lossy(&check.stdout)
+    );
     for line in [
         "public_url = \"https://mlflow.example.com/ml\"",
         "address = \"0.0.0.0:8443\"",
@@ -211,30 +246,86 @@ fn permissions_of_mlflows_basic_auth_become_roles_that_decide_alike() {
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let roles = String::from_utf8(made.stdout).unwrap();
-        assert!(roles.contains("[[role]]\nname = \"admin\"\nusers = [\"local:eve\"]\n"), "{roles}");
-        assert!(roles.contains(r#"registered_models = ["quote \" and, comma"]"#), "{roles}");
+        assert!(
+            roles.contains("[[role]]\nname = \"admin\"\nusers = [\"local:eve\"]\n"),
+            "{roles}"
+        );
+        assert!(
+            roles.contains(r#"registered_models = ["quote \" and, comma"]"#),
+            "{roles}"
+        );
         let mut setup = setup;
         setup.sections = roles;
         let config = setup.write();
-        let levels = HashMap::from([("DENY", 0), ("NO_PERMISSIONS", 0), ("READ", 1), ("USE", 1), ("EDIT", 2), ("MANAGE", 3)]);
+        let levels = HashMap::from([
+            ("DENY", 0),
+            ("NO_PERMISSIONS", 0),
+            ("READ", 1),
+            ("USE", 1),
+            ("EDIT", 2),
+            ("MANAGE", 3),
+        ]);
         for (user, experiment, permission) in &answers {
             let body = setup.path("body");
             fs::write(&body, serde_json::json!({"experiment_id": experiment}).to_string()).unwrap();
             let renamed = setup.path("tag");
-            fs::write(&renamed, serde_json::json!({"experiment_id": experiment, "key": "a", "value": "b"}).to_string()).unwrap();
+            fs::write(
+                &renamed,
+                serde_json::json!({"experiment_id": experiment, "key": "a", "value": "b"}).to_string(),
+            )
+            .unwrap();
             let allowed = [
-                explain(&config, user, &["GET", &format!("/api/2.0/mlflow/experiments/get?experiment_id={experiment}")]),
-                explain(&config, user, &["--header", "Content-Type: application/json", "--body", renamed.to_str().unwrap(), "POST", "/api/2.0/mlflow/experiments/set-experiment-tag"]),
-                explain(&config, user, &["--header", "Content-Type: application/json", "--body", body.to_str().unwrap(), "POST", "/api/2.0/mlflow/experiments/delete"]),
+                explain(
+                    &config,
+                    user,
+                    &[
+                        "GET",
+                        &format!("/api/2.0/mlflow/experiments/get?experiment_id={experiment}"),
+                    ],
+                ),
+                explain(
+                    &config,
+                    user,
+                    &[
+                        "--header",
+                        "Content-Type: application/json",
+                        "--body",
+                        renamed.to_str().unwrap(),
+                        "POST",
+                        "/api/2.0/mlflow/experiments/set-experiment-tag",
+                    ],
+                ),
+                explain(
+                    &config,
+                    user,
+                    &[
+                        "--header",
+                        "Content-Type: application/json",
+                        "--body",
+                        body.to_str().unwrap(),
+                        "POST",
+                        "/api/2.0/mlflow/experiments/delete",
+                    ],
+                ),
             ];
             let expected = [1, 2, 3].map(|level| levels[permission.as_str()] >= level);
-            assert_eq!(allowed, expected, "MLflow {version}: {user} has {permission} on {experiment}");
+            assert_eq!(
+                allowed, expected,
+                "MLflow {version}: {user} has {permission} on {experiment}"
+            );
         }
     }
 }
 
 fn explain(config: &std::path::Path, user: &str, request: &[&str]) -> bool {
-    let output = binary().arg("explain").arg("--config").arg(config).args(["--user", user]).args(request).output().unwrap();
+    let output = binary()
+        .arg("explain")
+        .arg("--config")
+        .arg(config)
+        .args(["--user", user])
+        .args(request)
+        .output()
+        .unwrap();
     match output.status.code() {
         Some(0) => true,
         Some(3) => false,

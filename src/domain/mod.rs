@@ -7,6 +7,8 @@ mod jwk;
 mod random;
 mod reason;
 mod secret;
+mod visible;
+#[cfg(feature = "server")]
 pub mod xml;
 
 pub use access::{Access, Kind, Marks, Permission, Requires, Resource, Share, Target};
@@ -16,3 +18,4 @@ pub use jwk::{Algorithm, Jwk, KeySet, PublicKey};
 pub use random::{Random, SystemRandom};
 pub use reason::{Reason, ReasonCode};
 pub use secret::Secret;
+pub use visible::visible;

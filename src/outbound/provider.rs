@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use thiserror::Error;
-use url::{Host, Url};
+use url::Url;
+
+pub use super::trust::is_plain_loopback;
+use super::trust::roots;
 
 #[derive(Debug, Error)]
 pub enum ProviderClientError {
@@ -63,22 +64,7 @@ impl ProviderClient {
     /// # Errors
     /// When the roots cannot be read.
     pub fn new(ca_file: Option<&Path>, plain_loopback: bool, bounds: Bounds) -> Result<Self, String> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots(ca_file)?)
-            .with_no_client_auth();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(bounds.connect)
-            .timeout(bounds.total)
-            .user_agent(concat!("mlgate/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| format!("the HTTP client cannot be built: {error}"))?;
+        let client = unbounded(ca_file, bounds)?;
         Ok(Self {
             client,
             plain_loopback,
@@ -132,36 +118,24 @@ impl<'c> AsyncHttpClient<'c> for ProviderClient {
     }
 }
 
-/// `http` to this machine, the only place that plain http may go to.
-pub fn is_plain_loopback(url: &Url) -> bool {
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    url.scheme() == "http" && loopback
-}
-
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| named(&error))? {
-                roots
-                    .add(certificate.map_err(|error| named(&error))?)
-                    .map_err(|error| named(&error))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    if ca_file.is_some() && roots.is_empty() {
-        return Err("the CA file holds no certificate".to_owned());
-    }
-    Ok(roots)
+/// A client that follows nobody and waits for so long; where it goes and what it reads is for its owner to bound.
+pub(super) fn unbounded(ca_file: Option<&Path>, bounds: Bounds) -> Result<reqwest::Client, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots(ca_file)?)
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(bounds.connect)
+        .timeout(bounds.total)
+        .user_agent(concat!("mlgate/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| format!("the HTTP client cannot be built: {error}"))
 }
 
 /// Scheme, host and path: queries may carry secrets.
@@ -170,7 +144,7 @@ fn place(url: &Url) -> String {
 }
 
 /// The innermost cause, which is the one that tells something.
-fn reason(error: &dyn std::error::Error) -> String {
+pub(super) fn reason(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
