@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real parts that the tests and the demo run against, below target/parts. Quick when all is there.
-# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx browser mlflow-3.18 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny basic-auth helm kubernetes kube-score kube-apiserver
+# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx browser mlflow-3.18 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny basic-auth helm kubernetes kube-score kube-apiserver buildah
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts="$PWD/target/parts"
@@ -104,6 +104,8 @@ part_cargo-deny() {
   # Its own target folder goes away again; the binary stays.
   cargo install -q --locked --root "$parts/cargo" cargo-deny@0.20.2 || die "cargo could not install cargo-deny"
 }
+
+part_buildah() { debian buildah crun debootstrap; }
 
 # What MLflow's basic-auth needs besides MLflow.
 part_basic-auth() {

@@ -18,7 +18,15 @@ const ALWAYS_CHECKED: &str = "is always checked here";
 const SIGN_IN_OPEN: &str = "nothing passes without a sign-in or a token but /health and /version; scripts use tokens (mlgate tokens create), jobs a [[trusted_issuer]]";
 const PATHS: &str = "the gateway's own pages are below /auth, its health at /auth/healthz and /auth/readyz";
 
-const REASONS: [(&str, &str); 37] = [
+const REASONS: [(&str, &str); 39] = [
+    (
+        "azure_graph_group_field",
+        "groups are Entra ID's object ids: docs/providers/entra-id.md",
+    ),
+    (
+        "show_debug_on_error",
+        "a stranger is shown no cause; the log has it, by the request's id",
+    ),
     (
         "alpha_config",
         "the alpha configuration (YAML) is not read: write it as options first",

@@ -209,9 +209,14 @@ fn session(options: &mut Options, made: &mut Made) {
             made.line("# Make one with: head -c 32 /dev/urandom > session-key; chmod 600 session-key. All replicas need the same.");
             made.keys("secret_files", &["session-key".to_owned()]);
         }
-        _ => made.line(
-            "# Sessions are no longer in cookies: in memory they end with each restart. store = \"redis\" keeps them.",
-        ),
+        _ => {
+            made.line("# Sessions are no longer in cookies: in memory they end with each restart. store = \"redis\" keeps them.");
+            for option in ["redis_connection_url", "redis_password", "redis_ca_path"] {
+                if options.text(option).is_some() {
+                    options.remark(option, "was not used, for sessions were in cookies");
+                }
+            }
+        }
     }
     let domains = options.list("cookie_domains");
     if let Some(domain) = domains.first() {
