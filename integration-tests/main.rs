@@ -13,6 +13,7 @@ mod chart;
 mod client;
 mod crash;
 mod demo;
+mod device;
 mod entra_groups;
 mod every_provider;
 mod exchange;
