@@ -88,8 +88,8 @@ fn quoted(text: &str) -> String {
 
 fn duration(millis: u64) -> String {
     match millis {
-        _ if millis % HOUR == 0 => format!("{}h", millis / HOUR),
-        _ if millis % SECOND == 0 => format!("{}s", millis / SECOND),
+        _ if millis.is_multiple_of(HOUR) => format!("{}h", millis / HOUR),
+        _ if millis.is_multiple_of(SECOND) => format!("{}s", millis / SECOND),
         _ => format!("{millis}ms"),
     }
 }
