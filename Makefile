@@ -1,7 +1,7 @@
 # mlgate: every target says in one line what it does; `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help demo test lint deny bench docs image chart cluster
+.PHONY: help demo test lint deny bench docs image sbom chart kubernetes
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -10,7 +10,7 @@ demo: ## run a real MLflow with samples and mlgate in front of it at http://loca
 	@config/demo/run.sh
 
 test: ## install what is missing and run every test
-	@integration-tests/setup.sh redis nginx ingress browser mlflow-3.18 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny helm kubernetes kube-score
+	@integration-tests/setup.sh redis nginx ingress browser mlflow-3.18 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny basic-auth helm kubernetes kube-score
 	@$(MAKE) --no-print-directory lint deny
 	cargo test --locked
 	@cat target/ingress/*
@@ -34,8 +34,15 @@ bench: ## signed-in requests through mlgate and through nginx, side by side
 docs: ## the book is plain Markdown in docs/; this builds the program's own documentation
 	cargo doc --locked --no-deps
 
-image: ## the container image
-	@echo "the image does not exist yet" >&2; exit 1
+image: ## the container image mlgate:VERSION, by docker, podman or buildah, whichever is there
+	@for builder in docker podman buildah; do $$builder info >/dev/null 2>&1 && break; builder=; done; \
+	[ -n "$$builder" ] || { echo "no builder answers: docker (with its engine), podman or buildah" >&2; exit 1; }; \
+	$$builder build --tag mlgate:$$(sed -nE 's/^version = "(.*)"/\1/p' Cargo.toml) .
+
+sbom: ## what the program is made of, as CycloneDX: target/mlgate.cdx.json
+	@command -v cargo-cyclonedx >/dev/null || [ -x target/parts/cargo/bin/cargo-cyclonedx ] || cargo install -q --locked --root target/parts/cargo cargo-cyclonedx@0.5.9
+	@PATH="$$PATH:$$PWD/target/parts/cargo/bin" cargo cyclonedx --format json --override-filename mlgate.cdx
+	@mv mlgate.cdx.json target/mlgate.cdx.json
 
 chart: ## the Helm chart, linted and packed into target/chart
 	@integration-tests/setup.sh helm
@@ -43,6 +50,8 @@ chart: ## the Helm chart, linted and packed into target/chart
 	@mkdir -p target/chart
 	@target/parts/helm/helm-4 package charts/mlgate --destination target/chart
 
-cluster: ## the chart on a real Kubernetes API server, which this builds (once, a quarter of an hour)
-	@integration-tests/setup.sh helm kubernetes kube-apiserver
+kubernetes: ## the image by buildah, and the chart on a real Kubernetes API server, which this builds (once, a quarter of an hour)
+	@integration-tests/setup.sh helm kubernetes kube-apiserver buildah
 	@integration-tests/chart_cluster.sh
+	@cargo build --release --locked --quiet --bin mlgate
+	@integration-tests/image.sh target/release/mlgate

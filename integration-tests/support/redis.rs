@@ -53,6 +53,11 @@ impl Redis {
         self.kind_with(PASSWORD, self.tls.then(|| self.folder.path().join("ca.pem")))
     }
 
+    /// Its address without the password, and that.
+    pub fn url_and_password(&self) -> (String, &'static str) {
+        (format!("redis://localhost:{}", self.port), PASSWORD)
+    }
+
     pub fn kind_with(&self, password: &str, ca_file: Option<PathBuf>) -> StoreKind {
         let scheme = if self.tls { "rediss" } else { "redis" };
         StoreKind::Redis {

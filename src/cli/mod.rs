@@ -16,6 +16,8 @@ mod explain;
 #[cfg(feature = "server")]
 mod hash_password;
 #[cfg(feature = "server")]
+mod import;
+#[cfg(feature = "server")]
 mod serve;
 #[cfg(feature = "server")]
 mod sessions;
@@ -65,6 +67,10 @@ enum Command {
     /// Read a password from standard input and print its argon2id line for a users file.
     HashPassword(hash_password::HashPassword),
     #[cfg(feature = "server")]
+    /// Turn another gate's configuration into one of mlgate.
+    #[command(subcommand)]
+    Import(import::Import),
+    #[cfg(feature = "server")]
     /// List sessions and end them.
     #[command(subcommand)]
     Sessions(sessions::Sessions),
@@ -93,6 +99,8 @@ pub fn run() -> ExitCode {
         Command::Explain(asked) => explain::run(&asked, &mut out),
         #[cfg(feature = "server")]
         Command::HashPassword(asked) => hash_password::run(&asked, &mut io::stdin().lock(), &mut out),
+        #[cfg(feature = "server")]
+        Command::Import(asked) => import::run(&asked, &mut out),
         #[cfg(feature = "server")]
         Command::Sessions(asked) => sessions::run(asked, &mut out),
         #[cfg(feature = "server")]

@@ -117,7 +117,17 @@ X-Forwarded-User,X-Forwarded-Email,X-Forwarded-Groups,X-Mlgate-Roles,X-Mlgate-As
 
 {{- /* What the decision reads of a request. Envoy and its kin send no header that is not named. */ -}}
 {{- define "mlgate.askedHeaders" -}}
-accept,accept-language,authorization,content-type,cookie,origin,sec-fetch-dest,sec-fetch-mode,sec-fetch-site,x-forwarded-for,x-forwarded-proto,x-mlflow-authorization,x-mlflow-workspace,x-request-id,x-requested-with
+accept,accept-language,authorization,content-encoding,content-type,cookie,origin,sec-fetch-dest,sec-fetch-mode,sec-fetch-site,x-forwarded-for,x-forwarded-proto,x-mlflow-authorization,x-mlflow-workspace,x-request-id,x-requested-with
+{{- end -}}
+
+{{- /* What MLflow would believe of a client. */ -}}
+{{- define "mlgate.forgedHeaders" -}}
+Remote-User,X-Remote-User,X-Auth-Request-User,X-Mlflow-Guardrail-Bypass,X-Mlflow-Gateway-Caller,X-Mlflow-Assistant-Delegation
+{{- end -}}
+
+{{- /* What was for the gateway, and what MLflow's own check would trip over. */ -}}
+{{- define "mlgate.privateHeaders" -}}
+Authorization,Cookie,Origin
 {{- end -}}
 
 {{- /* The gateway's own pages, which are never asked about. */ -}}
