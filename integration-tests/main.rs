@@ -27,6 +27,7 @@ mod lists;
 mod login_oidc;
 mod login_saml;
 mod logout_tokens;
+mod mlflow_roles;
 mod oauth;
 mod oidc_checks;
 mod ownership;
