@@ -35,7 +35,7 @@ const REACHES_OUT: [&str; 1] = ["gateway.list_supported_models"];
 
 /// What the table says of a person.
 fn may(row: &Row, who: Who) -> bool {
-    if row.reply == Reply::Refused || row.reply == Reply::Assistant {
+    if matches!(row.reply, Reply::Refused | Reply::Assistant | Reply::OwnAccounts) {
         return false;
     }
     row.needs.iter().all(|need| match (who, permission(*need)) {

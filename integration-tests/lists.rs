@@ -41,6 +41,7 @@ impl Team {
             response_timeout: Duration::from_secs(60),
             attribution: true,
             sharing: true,
+            mlflow_roles: false,
             artifact_roots: Vec::new(),
             assistant: false,
             protected_aliases: Arc::default(),

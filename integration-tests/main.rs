@@ -31,6 +31,7 @@ mod login_oidc;
 mod login_saml;
 mod logout_tokens;
 mod migrate;
+mod mlflow_roles;
 mod oauth;
 mod oidc_checks;
 mod ownership;

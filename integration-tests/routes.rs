@@ -77,7 +77,7 @@ fn shape(template: &str) -> String {
 
 fn of_table(version: Version) -> BTreeSet<String> {
     rows()
-        .filter(|row| row.holds_in(version) && !matches!(row.reply, Reply::Account(_)))
+        .filter(|row| row.holds_in(version) && !matches!(row.reply, Reply::Account(_) | Reply::OwnAccounts))
         .flat_map(|row| {
             row.templates()
                 .map(|template| format!("{} {}", row.method.as_str(), shape(&template)))
@@ -155,6 +155,7 @@ fn the_page_of_routes_is_the_table() {
             Reply::List(_) => "; cut down to what may be seen",
             Reply::Account(_) => "; answered by the gateway",
             Reply::ServerInfo => "; `tracking_auth` set",
+            Reply::OwnAccounts => "; refused unless `authorization = \"mlflow\"`",
             Reply::Refused => "; refused",
             Reply::Assistant => "; refused unless `assistant = \"admin\"`",
         };

@@ -40,8 +40,22 @@ impl Mlflow {
         Self::start_with(version, &[])
     }
 
+    /// The newest with its own users and roles, which the variables set up.
+    pub fn start_with_auth(variables: &[(&str, &str)]) -> Self {
+        Self::start_app(NEWEST, &["--factory", "mlflow.server.auth:create_app"], variables)
+    }
+
     /// Likewise, with further variables in its environment.
     pub fn start_with(version: &'static str, variables: &[(&str, &str)]) -> Self {
+        let app = if version == OLDEST {
+            "mlflow.server:app"
+        } else {
+            "mlflow.server.fastapi_app:app"
+        };
+        Self::start_app(version, &[app], variables)
+    }
+
+    fn start_app(version: &'static str, app: &[&str], variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("mlflow.db");
         std::fs::copy(migrated(version), &database).unwrap();
@@ -61,11 +75,7 @@ impl Mlflow {
             } else {
                 port.to_string()
             })
-            .arg(if version == OLDEST {
-                "mlflow.server:app"
-            } else {
-                "mlflow.server.fastapi_app:app"
-            })
+            .args(app)
             .current_dir(folder.path())
             .env("_MLFLOW_SERVER_FILE_STORE", &store)
             .env("_MLFLOW_SERVER_REGISTRY_STORE", &store)

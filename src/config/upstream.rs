@@ -33,6 +33,8 @@ pub struct Upstream {
     pub attribution: bool,
     /// `sharing = "on"`.
     pub sharing: bool,
+    /// `authorization = "mlflow"`: what people may is MLflow's to say.
+    pub mlflow_roles: bool,
     pub artifact_roots: Vec<String>,
     /// `assistant = "admin"`.
     pub assistant: bool,
@@ -106,6 +108,13 @@ fn read(
         .value("response_timeout", value::duration)
         .unwrap_or(Duration::from_secs(300));
     let attribution = section.choice("attribution", &[("enforce", true), ("off", false)]);
+    let mlflow_roles = section.choice("authorization", &[("mlgate", false), ("mlflow", true)]);
+    if mlflow_roles == Some(true) && section.node("basic_auth_user").is_none() {
+        section.problem(
+            "basic_auth_user",
+            "is missing: with authorization = \"mlflow\" the gateway keeps MLflow's users and roles as one of its administrators",
+        );
+    }
     let sharing = section.choice("sharing", &[("on", true), ("off", false)]);
     let artifact_roots = section.list("artifact_roots", artifact_root).unwrap_or_default();
     let assistant = section.choice("assistant", &[("off", false), ("admin", true)]);
@@ -123,6 +132,7 @@ fn read(
         response_timeout,
         attribution: attribution?,
         sharing: sharing?,
+        mlflow_roles: mlflow_roles?,
         artifact_roots,
         assistant: assistant?,
         protected_aliases: Arc::default(),

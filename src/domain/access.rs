@@ -229,6 +229,10 @@ pub trait Requires {
     fn action(&self) -> &'static str;
     /// All accesses; an empty list is refused.
     fn accesses(&self) -> &[Access];
+    /// Whether it changes something, where the accesses do not tell: what a token that may only read does not do.
+    fn changes(&self) -> bool {
+        false
+    }
     /// MLflow's workspace that it is about; `None`: none was named, which is MLflow's `default`.
     fn workspace(&self) -> Option<&str> {
         None

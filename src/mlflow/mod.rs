@@ -85,6 +85,8 @@ pub enum OutgoingBody {
 pub struct Request {
     pub action: &'static str,
     pub accesses: Vec<Access>,
+    /// It changes something, and MLflow decides whether it may: the accesses say nothing of it.
+    pub changes: bool,
     /// Named by the client, which needs USE on it.
     pub workspace: Option<String>,
     pub outgoing: Outgoing,
@@ -112,6 +114,10 @@ impl Requires for Request {
 
     fn accesses(&self) -> &[Access] {
         &self.accesses
+    }
+
+    fn changes(&self) -> bool {
+        self.changes
     }
 
     fn workspace(&self) -> Option<&str> {

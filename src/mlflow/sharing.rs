@@ -73,6 +73,7 @@ impl Mlflow {
                 "experiment.get_shares"
             },
             accesses,
+            changes: asked.change.is_some(),
             workspace,
             outgoing: Outgoing {
                 method: Method::POST,

@@ -36,6 +36,8 @@ pub struct Mlflow {
     attribution: bool,
     /// `sharing = "on"`.
     pub(super) sharing: bool,
+    /// `authorization = "mlflow"`.
+    mlflow_roles: bool,
     /// Set in the configuration: never asked for.
     fixed: bool,
     /// Major and minor, 16 bits each; 0 until it is known.
@@ -65,7 +67,9 @@ impl Mlflow {
             protected_aliases: config.protected_aliases.clone(),
             assistant: config.assistant,
             attribution: config.attribution,
-            sharing: config.sharing,
+            // What it writes counts here alone.
+            sharing: config.sharing && !config.mlflow_roles,
+            mlflow_roles: config.mlflow_roles,
             fixed: fixed.is_some(),
             version: AtomicU32::new(fixed.map_or(0, pack)),
         }
@@ -160,7 +164,14 @@ impl Mlflow {
             }
             Body::None | Body::Json | Body::MaybeJson | Body::Stream => None,
         };
-        let (mut accesses, plan) = {
+        let (mut accesses, plan) = if self.mlflow_roles {
+            // Traces that are there keep their makers, whoever decides.
+            let started = json.as_ref().and_then(attribution::started).map(str::to_owned);
+            for id in export.iter().flat_map(|export| &export.traces).chain(&started) {
+                lookup.experiment_of(Child::Trace, id).await?;
+            }
+            (left_to_mlflow(row), None)
+        } else {
             let header = |name: &str| one_header(source, name);
             let parts = Parts {
                 found: &found,
@@ -176,7 +187,7 @@ impl Mlflow {
             };
             resolve::accesses(&lookup, terms, &parts).await?
         };
-        if let Some(workspace) = &workspace {
+        if let Some(workspace) = workspace.as_ref().filter(|_| !self.mlflow_roles) {
             let workspace = Resource::named(Kind::Workspace, workspace.as_str());
             accesses.push(Access::on(Permission::Use, workspace));
         }
@@ -199,13 +210,18 @@ impl Mlflow {
         Ok(Request {
             action: row.action,
             accesses,
+            changes: self.mlflow_roles && !row.is_read(),
             workspace,
             outgoing: Outgoing {
                 method,
                 target: target.text,
                 body,
             },
-            answer: answer(row.reply, plan, lookup),
+            answer: if self.mlflow_roles && row.reply != Reply::ServerInfo {
+                Answer::Forward
+            } else {
+                answer(row.reply, plan, lookup)
+            },
         })
     }
 
@@ -291,6 +307,9 @@ impl Mlflow {
             .filter(|found| match found.row.reply {
                 Reply::Refused => false,
                 Reply::Assistant => self.assistant,
+                Reply::OwnAccounts => self.mlflow_roles,
+                // Calls of models carry no word of ours on who is asking.
+                _ if self.mlflow_roles && target.segments.first().is_some_and(|first| first == "gateway") => false,
                 Reply::Forward | Reply::List(_) | Reply::Account(_) | Reply::ServerInfo => true,
             });
         if found.is_none() && target.segments.len() > 1 && target.segments.last().is_some_and(String::is_empty) {
@@ -328,7 +347,7 @@ fn answer(reply: Reply, plan: Option<Plan>, lookup: Arc<Lookup>) -> Answer {
         return Answer::Listed(plan);
     }
     match reply {
-        Reply::Forward | Reply::Assistant | Reply::Refused => Answer::Forward,
+        Reply::Forward | Reply::Assistant | Reply::OwnAccounts | Reply::Refused => Answer::Forward,
         Reply::Account(question) => Answer::Account(question),
         Reply::ServerInfo => Answer::ServerInfo,
         Reply::List(List::Experiments) => Answer::Listed(Plan::experiments()),
@@ -338,6 +357,15 @@ fn answer(reply: Reply, plan: Option<Plan>, lookup: Arc<Lookup>) -> Answer {
         Reply::List(List::LoggedModels) => Answer::Listed(Plan::logged_models(lookup)),
         Reply::List(List::TracesV2) => Answer::Listed(Plan::traces_v2(lookup)),
         Reply::List(List::TracesV3) => Answer::Listed(Plan::traces_v3(lookup)),
+    }
+}
+
+/// What is left to decide where MLflow's own roles do: that the person has any business here.
+fn left_to_mlflow(row: &Row) -> Vec<Access> {
+    if row.needs == [Need::Public] {
+        vec![Access::Public]
+    } else {
+        vec![Access::Member]
     }
 }
 

@@ -378,6 +378,7 @@ mod tests {
             response_timeout: Duration::from_millis(300),
             attribution: true,
             sharing: true,
+            mlflow_roles: false,
             artifact_roots: Vec::new(),
             assistant: false,
             protected_aliases: Arc::default(),

@@ -1,5 +1,6 @@
 //! How a request gets through: identify, resolve, authorize, forward, record.
 
+mod accounts;
 mod address;
 mod asked;
 mod assertion;
@@ -34,6 +35,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
 use crate::tokens::Tokens;
 
+use accounts::Accounts;
 use introduce::{Introduction, Introductions};
 use record::Trail;
 use site::Site;
@@ -61,6 +63,8 @@ pub struct Gate {
     upstreams: Vec<Upstream>,
     assertions: Assertions,
     trail: Arc<Trail>,
+    /// MLflow's, where its own roles hold.
+    accounts: Accounts,
     /// `limits.requests`.
     limit: Option<Throttle>,
     /// Places for ingresses that ask.
@@ -110,7 +114,9 @@ impl Gate {
             refuse: config.audit.on_failure == OnAuditFailure::Refuse,
             traces: config.telemetry.otlp.as_ref().and(parts.traces),
         };
+        let managed = config.roles.iter().map(|role| role.name.clone()).collect();
         Self {
+            accounts: Accounts::new(managed, config.session.recheck),
             site: Site::new(&config),
             cookies: Cookies::new(&config),
             sessions: parts.sessions,

@@ -128,10 +128,11 @@ impl Record {
 
     pub(super) fn asks(&mut self, request: &mlflow::Request) {
         self.class = request.action.split('.').next().unwrap_or(request.action);
-        self.only_reads = request.accesses.iter().all(|access| match access {
-            Access::Public | Access::Member => true,
-            Access::On { permission, .. } | Access::AnyOf { permission, .. } => *permission <= Permission::Read,
-        });
+        self.only_reads = !request.changes
+            && request.accesses.iter().all(|access| match access {
+                Access::Public | Access::Member => true,
+                Access::On { permission, .. } | Access::AnyOf { permission, .. } => *permission <= Permission::Read,
+            });
         if let Some(event) = &mut self.event {
             event.action = request.action.into();
             event.resources = request

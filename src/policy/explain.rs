@@ -40,7 +40,7 @@ impl Policy {
         let roles = caller
             .map(|caller| self.roles_of(&caller.identity, upstream).within(request.workspace()))
             .unwrap_or_default();
-        let decision = decide(caller, &roles, accesses);
+        let decision = decide(caller, &roles, request);
         Explanation {
             allowed: decision.is_ok(),
             reason: decision.unwrap_or_else(|refused| refused),

@@ -69,7 +69,7 @@ impl Policy {
             Some((caller, _)) => (Some(caller), Roles::default()),
             None => (None, Roles::default()),
         };
-        let decision = decide(caller.as_ref(), &roles, request.accesses());
+        let decision = decide(caller.as_ref(), &roles, &request);
         match decision {
             Ok(reason) => Ok(Permit {
                 caller,
@@ -88,7 +88,8 @@ impl Policy {
 }
 
 /// The decision itself: the reason, as `Ok` where all is granted.
-pub(super) fn decide(caller: Option<&Caller>, roles: &Roles, accesses: &[Access]) -> Result<Reason, Reason> {
+pub(super) fn decide<T: Requires>(caller: Option<&Caller>, roles: &Roles, request: &T) -> Result<Reason, Reason> {
+    let accesses = request.accesses();
     if accesses.is_empty() {
         return Err(Reason::new(
             ReasonCode::UnknownRoute,
@@ -106,6 +107,9 @@ pub(super) fn decide(caller: Option<&Caller>, roles: &Roles, accesses: &[Access]
             ReasonCode::NoRole,
             format!("{} is signed in but holds no role here.", caller.identity.user),
         ));
+    }
+    if caller.scope.read_only && request.changes() {
+        return Err(Reason::new(ReasonCode::ReadOnlyToken, "This token may only read."));
     }
     let mut by = None;
     for access in accesses {

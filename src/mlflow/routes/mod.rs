@@ -5,6 +5,7 @@
 //! routers of each version; the levels are those of `mlflow/server/auth/__init__.py`, but for deleting a thing itself, which
 //! needs MANAGE here, and for what reaches the network, the host or everyone, which needs MANAGE on `server`.
 
+mod accounts;
 mod artifacts;
 mod catalog;
 mod gateway;
@@ -150,6 +151,8 @@ pub enum Reply {
     List(List),
     Account(Question),
     ServerInfo,
+    /// MLflow, where its own roles hold; else refused.
+    OwnAccounts,
     /// Known, and refused to everyone.
     Refused,
     /// Known, and refused unless the upstream's `assistant` is on.
@@ -340,6 +343,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         gateway::ROWS,
         catalog::ROWS,
         server::ROWS,
+        accounts::ROWS,
     ]
     .into_iter()
     .flatten()
