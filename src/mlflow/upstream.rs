@@ -128,6 +128,10 @@ impl Mlflow {
         if let Some(workspace) = one_header(source, "x-mlflow-workspace")? {
             accesses.push(Access::on(Permission::Use, Resource::named(Kind::Workspace, workspace)));
         }
+        let names_a_folder = target
+            .query
+            .iter()
+            .any(|(name, value)| name == "path" && !value.is_empty());
         let body = match row.body {
             Body::Stream => OutgoingBody::Stream,
             _ if body.is_empty() => OutgoingBody::Empty,
@@ -141,13 +145,19 @@ impl Mlflow {
                 target: target.text,
                 body,
             },
-            answer: self.answer(row.reply, plan),
+            answer: self.answer(row.reply, plan, names_a_folder),
         })
     }
 
     /// A request was carried out: what it may have renamed, deleted or tagged is asked for again.
     pub fn carried_out(&self, request: &Request) {
         let noun = request.action.split('.').next().unwrap_or_default();
+        if matches!(
+            request.action,
+            "dataset.add_experiments" | "dataset.remove_experiments" | "dataset.delete"
+        ) {
+            self.lookup.forget_datasets();
+        }
         for access in &request.accesses {
             let (permission, resources) = match access {
                 Access::On { permission, resource } => (permission, std::slice::from_ref(resource)),
@@ -183,22 +193,16 @@ impl Mlflow {
         found.ok_or(MlflowError::UnknownRoute)
     }
 
-    fn answer(&self, reply: Reply, plan: Option<Plan>) -> Answer {
+    fn answer(&self, reply: Reply, plan: Option<Plan>, names_a_folder: bool) -> Answer {
         if let Some(plan) = plan {
             return Answer::Listed(plan);
         }
-        let lookup = || self.lookup.clone();
         match reply {
             Reply::Forward | Reply::Assistant | Reply::Refused => Answer::Forward,
             Reply::Account(question) => Answer::Account(question),
             Reply::ServerInfo => Answer::ServerInfo,
-            Reply::List(List::Experiments) => Answer::Listed(Plan::experiments()),
-            Reply::List(List::Runs) => Answer::Listed(Plan::runs(lookup())),
-            Reply::List(List::RegisteredModels) => Answer::Listed(Plan::registered_models()),
-            Reply::List(List::ModelVersions) => Answer::Listed(Plan::model_versions(lookup())),
-            Reply::List(List::LoggedModels) => Answer::Listed(Plan::logged_models(lookup())),
-            Reply::List(List::TracesV2) => Answer::Listed(Plan::traces_v2(lookup())),
-            Reply::List(List::TracesV3) => Answer::Listed(Plan::traces_v3(lookup())),
+            Reply::List(List::ArtifactFolders) if names_a_folder => Answer::Forward,
+            Reply::List(list) => Answer::Listed(Plan::of(list, self.lookup.clone())),
         }
     }
 }

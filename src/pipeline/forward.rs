@@ -13,7 +13,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 
 use crate::audit::{AuditError, Outcome};
 use crate::domain::{Reason, ReasonCode};
-use crate::mlflow::{self, Answer, Outgoing, OutgoingBody, Source, account, listing::Cut};
+use crate::mlflow::listing::{Cut, View};
+use crate::mlflow::{self, Answer, Outgoing, OutgoingBody, Source, account};
 use crate::outbound::{LocalBody, UpstreamError, body};
 use crate::policy::Permit;
 
@@ -76,8 +77,17 @@ impl Gate {
                 .await
                 .map(Answered::Streamed),
             Answer::Listed(plan) => {
-                let may = |permission, resource: &_| permit.may(permission, resource);
-                match Box::pin(plan.cut(&upstream.client, &request.outgoing, &may)).await? {
+                let may = |access: &_| permit.may(access);
+                let reader = permit.caller().map_or_else(String::new, |caller| {
+                    let identity = &caller.identity;
+                    format!("{}\n{}\n{}", upstream.name, identity.provider, identity.subject)
+                });
+                let view = View {
+                    may: &may,
+                    sealer: &self.pages,
+                    reader: &reader,
+                };
+                match Box::pin(plan.cut(&upstream.client, &request.outgoing, &view)).await? {
                     Cut::Forward(outgoing) => self
                         .send(upstream, introduction, &outgoing, incoming)
                         .await

@@ -23,7 +23,7 @@ use crate::outbound::UpstreamClient;
 use crate::policy::{Permit, Policy};
 use crate::sessions::Sessions;
 use crate::sessions::cookie::Cookies;
-use crate::store::{Store, Throttle, Throttled};
+use crate::store::{Sealer, Store, Throttle, Throttled};
 use crate::telemetry::Metrics;
 use crate::tokens::Tokens;
 
@@ -52,6 +52,8 @@ pub struct Gate {
     trail: Arc<Trail>,
     /// `limits.requests`.
     limit: Option<Throttle>,
+    /// Seals the page tokens of lists that were cut down.
+    pages: Sealer,
 }
 
 /// One MLflow server, with what is known of it.
@@ -85,6 +87,7 @@ pub struct Halted {
 
 impl Gate {
     pub fn new(config: Arc<Config>, upstreams: Vec<Upstream>, parts: Parts) -> Self {
+        let pages = Sealer::new(&config.session.secrets, parts.random.clone());
         let trail = Trail {
             audit: parts.audit,
             metrics: parts.metrics,
@@ -110,6 +113,7 @@ impl Gate {
                 .limits
                 .requests
                 .map(|rate| Throttle::new(parts.store, "requests", rate)),
+            pages,
             config,
         }
     }

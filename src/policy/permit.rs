@@ -40,9 +40,9 @@ impl<T> Permit<T> {
         &self.reason
     }
 
-    /// Whether the caller may read this too: what lists are cut down by.
-    pub fn may(&self, permission: Permission, resource: &Resource) -> bool {
-        self.roles.allow(permission, resource)
+    /// Whether the caller is granted this too: what lists are cut down by.
+    pub fn may(&self, access: &Access) -> bool {
+        matches!(self.roles.verdict(access), Verdict::Granted(_))
     }
 
     /// Takes the permit apart, which ends it.

@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use self::document::{Reading, RootField, read, refuse};
-use super::listing::{self, Cut, Plan};
+use super::listing::{self, Cut, Plan, View};
 use super::lookup::{Child, Lookup};
 use super::{MlflowError, listing::readable};
 use crate::domain::{Access, Kind, Permission, Resource};
@@ -248,10 +248,10 @@ impl Document {
         client: &UpstreamClient,
         lookup: &Lookup,
         target: &str,
-        may: &dyn Fn(Permission, &Resource) -> bool,
+        view: &View<'_>,
     ) -> Result<Cut, MlflowError> {
         let mut variables = self.variables.clone();
-        if !may(Permission::Read, &Resource::every(Kind::Experiment)) {
+        if !view.reads_every(Kind::Experiment) {
             for search in &self.searches {
                 let list = match (variables.get_mut(&search.variable), search.whole) {
                     (Some(Value::Object(input)), true) => input.get_mut("experimentIds"),
@@ -260,7 +260,7 @@ impl Document {
                 };
                 let Some(list) = list else { continue };
                 let ids = texts(list.clone()).unwrap_or_default();
-                let allowed = readable(lookup, &ids, may).await?;
+                let allowed = readable(lookup, &ids, view).await?;
                 *list = ids.into_iter().filter(|id| allowed.contains(id)).collect();
             }
         }
@@ -268,7 +268,7 @@ impl Document {
         let (status, answer) = listing::post(client, target, Bytes::from(body.to_string())).await?;
         let all = [Kind::RegisteredModel, Kind::Prompt]
             .into_iter()
-            .all(|kind| may(Permission::Read, &Resource::every(kind)));
+            .all(|kind| view.reads_every(kind));
         if status != StatusCode::OK || self.version_keys.is_empty() || all {
             return Ok(Cut::Answer(status, answer));
         }
@@ -279,7 +279,7 @@ impl Document {
             names.extend(versions.iter().filter_map(name_of).map(|name| (name.to_owned(), false)));
         });
         for (name, visible) in &mut names {
-            *visible = lookup.may_read_model(name, may).await?;
+            *visible = lookup.may_read_model(name, view).await?;
         }
         each_versions(&mut answer, &self.version_keys, &mut |versions| {
             versions.retain(|version| name_of(version).is_some_and(|name| names.get(name) == Some(&true)));

@@ -6,12 +6,15 @@ mod question;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
+use serde::Deserialize;
 use serde_json::Value;
 
 use self::cache::Remembered;
 use self::question::{Question, is_experiment_id, is_plain_id, query, text};
 use super::MlflowError;
-use crate::domain::{Clock, Kind, Permission, Resource};
+use super::listing::View;
+use crate::domain::{Clock, Kind, Resource};
 use crate::outbound::UpstreamClient;
 
 /// A run, trace or logged model never moves; but SQLite may give the id of a purged experiment to a new one.
@@ -27,8 +30,13 @@ const FEW: usize = 100;
 const PAGE: usize = 1000;
 const PAGES: usize = 100;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Look-ups in flight for one request.
+const AT_ONCE: usize = 8;
+
+/// An experiment, as far as decisions need it. Read from any answer of MLflow's that describes one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ExperimentRef {
+    #[serde(rename = "experiment_id")]
     pub id: String,
     pub name: String,
 }
@@ -40,10 +48,35 @@ impl ExperimentRef {
 }
 
 /// A registered model or a prompt: MLflow keeps both in one table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Described")]
 pub struct ModelRef {
     pub name: String,
     pub prompt: bool,
+}
+
+/// A registered model as MLflow's answers describe it.
+#[derive(Deserialize)]
+struct Described {
+    name: String,
+    #[serde(default)]
+    tags: Vec<Tag>,
+}
+
+#[derive(Deserialize)]
+struct Tag {
+    key: String,
+    #[serde(default)]
+    value: String,
+}
+
+impl From<Described> for ModelRef {
+    fn from(model: Described) -> Self {
+        Self {
+            prompt: model.tags.iter().any(|tag| is_prompt_tag(&tag.key, &tag.value)),
+            name: model.name,
+        }
+    }
 }
 
 impl ModelRef {
@@ -78,6 +111,7 @@ pub struct Lookup {
     children: Remembered<(Child, String), Arc<str>>,
     experiments: Remembered<String, Arc<ExperimentRef>>,
     models: Remembered<String, Arc<ModelRef>>,
+    datasets: Remembered<String, Arc<[String]>>,
     gateway: Remembered<(Kind, String), Arc<str>>,
 }
 
@@ -94,6 +128,7 @@ impl Lookup {
             children: Remembered::new(50_000, CHILD_LIFETIME, clock.clone()),
             experiments: Remembered::new(20_000, NAME_LIFETIME, clock.clone()),
             models: Remembered::new(20_000, NAME_LIFETIME, clock.clone()),
+            datasets: Remembered::new(5_000, NAME_LIFETIME, clock.clone()),
             gateway: Remembered::new(2_000, NAME_LIFETIME, clock),
         }
     }
@@ -265,14 +300,55 @@ impl Lookup {
         if !is_plain_id(id) {
             return Ok(Vec::new());
         }
-        let target = format!("/api/3.0/mlflow/datasets/{id}/experiment-ids");
-        let answer = self.question.get(&target).await?;
-        let ids: Vec<String> = answer
-            .as_ref()
-            .and_then(|answer| answer.get("experiment_ids")?.as_array())
-            .map(|ids| ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-            .unwrap_or_default();
-        Ok(self.experiments(&ids).await?.into_iter().flatten().collect())
+        let ask = async {
+            let target = format!("/api/3.0/mlflow/datasets/{id}/experiment-ids");
+            let answer = self.question.get(&target).await?;
+            let ids: Arc<[String]> = answer
+                .as_ref()
+                .and_then(|answer| answer.get("experiment_ids")?.as_array())
+                .map(|ids| ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+                .unwrap_or_default();
+            Ok((!ids.is_empty()).then_some(ids))
+        };
+        let ids = self.datasets.get_or_ask(&id.to_owned(), ask).await?;
+        let found = self.experiments(ids.as_deref().unwrap_or_default()).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Asks for many at once, before they are wanted one by one.
+    pub(super) async fn learn_datasets(&self, ids: &[String]) -> Result<(), MlflowError> {
+        for some in ids.chunks(AT_ONCE) {
+            try_join_all(some.iter().map(|id| self.experiments_of_dataset(id))).await?;
+        }
+        Ok(())
+    }
+
+    /// The parents of several, in their order.
+    pub async fn experiments_of(
+        &self,
+        child: Child,
+        ids: &[String],
+    ) -> Result<Vec<Option<Arc<ExperimentRef>>>, MlflowError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for some in ids.chunks(AT_ONCE) {
+            found.extend(try_join_all(some.iter().map(|id| self.experiment_of(child, id))).await?);
+        }
+        Ok(found)
+    }
+
+    /// From an answer that passes by.
+    pub(super) fn learn_experiment(&self, found: &ExperimentRef) {
+        self.experiments.learn(found.id.clone(), Arc::new(found.clone()));
+    }
+
+    /// From an answer that passes by.
+    pub(super) fn learn_model(&self, found: &ModelRef) {
+        self.models.learn(found.name.clone(), Arc::new(found.clone()));
+    }
+
+    /// From an answer that passes by: a child keeps its parent for as long as it lives.
+    pub(super) fn learn_child(&self, child: Child, id: &str, parent: &str) {
+        self.children.learn((child, id.to_owned()), parent.into());
     }
 
     pub async fn model(&self, name: &str) -> Result<Option<Arc<ModelRef>>, MlflowError> {
@@ -350,18 +426,14 @@ impl Lookup {
     }
 
     /// Whether a model or prompt of this name may be seen, asking the upstream which it is only where that matters.
-    pub(super) async fn may_read_model(
-        &self,
-        name: &str,
-        may: &dyn Fn(Permission, &Resource) -> bool,
-    ) -> Result<bool, MlflowError> {
-        let as_model = may(Permission::Read, &Resource::named(Kind::RegisteredModel, name));
-        let as_prompt = may(Permission::Read, &Resource::named(Kind::Prompt, name));
+    pub(super) async fn may_read_model(&self, name: &str, view: &View<'_>) -> Result<bool, MlflowError> {
+        let as_model = view.reads(Resource::named(Kind::RegisteredModel, name));
+        let as_prompt = view.reads(Resource::named(Kind::Prompt, name));
         if as_model == as_prompt {
             return Ok(as_model);
         }
         let found = self.model(name).await?;
-        Ok(found.is_some_and(|model| if model.prompt { as_prompt } else { as_model }))
+        Ok(found.is_some_and(|model| view.reads(model.resource())))
     }
 
     async fn learn_all_experiments(&self, ids: &[String]) -> Result<(), MlflowError> {
@@ -412,6 +484,11 @@ impl Lookup {
         self.models.forget(&name.to_owned());
     }
 
+    /// Links of datasets to experiments changed.
+    pub fn forget_datasets(&self) {
+        self.datasets.clear();
+    }
+
     /// An update or delete of a gateway object passed by.
     pub fn forget_gateway_object(&self, kind: Kind, id: &str) {
         self.gateway.forget(&(kind, id.to_owned()));
@@ -419,20 +496,11 @@ impl Lookup {
 }
 
 fn experiment_in(experiment: &Value) -> Option<ExperimentRef> {
-    Some(ExperimentRef {
-        id: experiment.get("experiment_id")?.as_str()?.to_owned(),
-        name: experiment.get("name")?.as_str()?.to_owned(),
-    })
+    ExperimentRef::deserialize(experiment).ok()
 }
 
 fn model_in(model: &Value) -> Option<ModelRef> {
-    let tags = model.get("tags").and_then(Value::as_array).into_iter().flatten();
-    Some(ModelRef {
-        name: model.get("name")?.as_str()?.to_owned(),
-        prompt: tags
-            .filter_map(|tag| Some((tag.get("key")?.as_str()?, tag.get("value")?.as_str()?)))
-            .any(|(key, value)| is_prompt_tag(key, value)),
-    })
+    ModelRef::deserialize(model).ok()
 }
 
 /// The tag that makes a registered model a prompt, as MLflow's store compares it.
