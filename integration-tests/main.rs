@@ -10,6 +10,7 @@ mod audit;
 mod borrowed;
 mod client;
 mod crash;
+mod crawler;
 mod demo;
 mod entra_groups;
 mod every_provider;

@@ -14,6 +14,7 @@ use super::{free_port, parts};
 
 /// The versions that `integration-tests/setup.sh` installs.
 pub const NEWEST: &str = "3.18";
+pub const MIDDLE: &str = "3.5";
 pub const OLDEST: &str = "2.22";
 
 pub struct Mlflow {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use self::parameters::Parameters;
-pub(super) use self::scoped::readable;
+pub(super) use self::scoped::{readable, readable_children};
 use super::graphql::Document;
 use super::lookup::Lookup;
 use super::routes::List;
@@ -151,10 +151,10 @@ impl Plan {
             | List::TracesV3
             | List::Inputs
             | List::MetricHistory
-            | List::MetricHistoryInterval => Box::pin(scoped::cut(list, client, lookup, outgoing, view)).await,
-            List::Traces
-            | List::TraceInfos
-            | List::Scorers
+            | List::MetricHistoryInterval
+            | List::Traces
+            | List::TraceInfos => Box::pin(scoped::cut(list, client, lookup, outgoing, view)).await,
+            List::Scorers
             | List::OnlineConfigs
             | List::GatewaySecrets
             | List::GatewayModelDefinitions

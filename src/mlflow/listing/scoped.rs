@@ -19,7 +19,8 @@ use crate::outbound::UpstreamClient;
 pub(in crate::mlflow) const MOST: usize = 10_000;
 
 /// A row's experiment, as far as it says one.
-pub(super) trait Placed {
+trait Placed {
+    /// Or what else the request was thinned out by.
     fn experiment_id(&self) -> Option<&str>;
 
     /// What it is, for the look-ups to remember whose it is.
@@ -46,7 +47,7 @@ struct Flat {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Located {
+struct Located {
     trace_id: Option<String>,
     trace_location: Location,
 }
@@ -76,6 +77,29 @@ struct OfRun {
 impl Placed for OfRun {
     fn experiment_id(&self) -> Option<&str> {
         Some(&self.run_id)
+    }
+}
+
+/// Likewise its trace.
+#[derive(Deserialize)]
+struct OfTrace {
+    trace_id: String,
+}
+
+impl Placed for OfTrace {
+    fn experiment_id(&self) -> Option<&str> {
+        Some(&self.trace_id)
+    }
+}
+
+#[derive(Deserialize)]
+struct WithTraceInfo {
+    trace_info: OfTrace,
+}
+
+impl Placed for WithTraceInfo {
+    fn experiment_id(&self) -> Option<&str> {
+        Some(&self.trace_info.trace_id)
     }
 }
 
@@ -110,6 +134,7 @@ pub(super) async fn cut(
         List::TracesV3 => "locations",
         List::MetricHistory => "run_id",
         List::MetricHistoryInterval => "run_ids",
+        List::Traces | List::TraceInfos => "trace_ids",
         _ => "experiment_ids",
     };
     let asked: Vec<(String, Value)> = match list {
@@ -125,16 +150,19 @@ pub(super) async fn cut(
             .map(|id| (id.clone(), Value::String(id)))
             .collect(),
     };
-    let of_runs = matches!(list, List::MetricHistory | List::MetricHistoryInterval);
-    // Who names no run is told so by MLflow; who names no experiment finds nothing.
-    if of_runs && asked.is_empty() {
+    let child = match list {
+        List::MetricHistory | List::MetricHistoryInterval => Some(Child::Run),
+        List::Traces | List::TraceInfos => Some(Child::Trace),
+        _ => None,
+    };
+    // Who names no run or trace is told so by MLflow; who names no experiment finds nothing.
+    if child.is_some() && asked.is_empty() {
         return Ok(Cut::Forward(request.clone()));
     }
     let ids: Vec<String> = asked.iter().map(|(id, _)| id.clone()).collect();
-    let allowed = if of_runs {
-        readable_runs(lookup, &ids, view).await?
-    } else {
-        readable(lookup, &ids, view).await?
+    let allowed = match child {
+        Some(child) => readable_children(lookup, child, &ids, view).await?,
+        None => readable(lookup, &ids, view).await?,
     };
     let kept: Vec<Value> = asked
         .into_iter()
@@ -158,6 +186,8 @@ pub(super) async fn cut(
         List::TracesV2 => checked::<Flat>(body, "traces", &allowed, learn),
         List::TracesV3 => checked::<Located>(body, "traces", &allowed, learn),
         List::Inputs => checked::<Flat>(body, "dataset_summaries", &allowed, learn),
+        List::Traces => checked::<WithTraceInfo>(body, "traces", &allowed, learn),
+        List::TraceInfos => checked::<OfTrace>(body, "trace_infos", &allowed, learn),
         List::MetricHistory | List::MetricHistoryInterval => checked::<OfRun>(body, "metrics", &allowed, learn),
         _ => Err(MlflowError::Upstream("this list names no experiments".into())),
     }
@@ -183,18 +213,19 @@ pub(in crate::mlflow) async fn readable(
         .collect())
 }
 
-/// Those of the runs whose experiment may be read.
-pub(in crate::mlflow) async fn readable_runs(
+/// Those of the runs or traces whose experiment may be read.
+pub(in crate::mlflow) async fn readable_children(
     lookup: &Lookup,
+    child: Child,
     ids: &[String],
     view: &View<'_>,
 ) -> Result<HashSet<String>, MlflowError> {
     if ids.len() > MOST {
         return Err(MlflowError::Malformed(format!(
-            "a question may name {MOST} runs at most"
+            "a question may name {MOST} things at most"
         )));
     }
-    let found = lookup.experiments_of(Child::Run, ids).await?;
+    let found = lookup.experiments_of(child, ids).await?;
     let reads = |experiment: Option<std::sync::Arc<ExperimentRef>>| {
         experiment.is_some_and(|experiment| view.reads(experiment.resource()))
     };

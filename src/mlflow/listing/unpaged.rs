@@ -7,8 +7,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::row::{Row, answer_of, full_answer_of, rows_of};
-use super::scoped::{Located, Placed};
+use super::row::{answer_of, full_answer_of, rows_of};
 use super::{Cut, Parameters, View, ask, empty, readable};
 use crate::domain::{Kind, Resource};
 use crate::mlflow::lookup::Lookup;
@@ -65,17 +64,6 @@ struct OnlineConfig {
 #[derive(Deserialize)]
 struct Folder {
     path: String,
-}
-
-#[derive(Deserialize)]
-struct WithTraceInfo {
-    trace_info: Located,
-}
-
-impl Placed for WithTraceInfo {
-    fn experiment_id(&self) -> Option<&str> {
-        self.trace_info.experiment_id()
-    }
 }
 
 pub(super) async fn cut(
@@ -153,8 +141,6 @@ pub(super) async fn cut(
             });
             full_answer_of("configs", &page.rows, None)
         }
-        List::Traces => in_readable::<WithTraceInfo>(&body, "traces", lookup, view).await?,
-        List::TraceInfos => in_readable::<Located>(&body, "trace_infos", lookup, view).await?,
         List::ArtifactFolders => {
             let page = rows_of::<Folder>(&body, "files")?;
             let ids: Vec<_> = page.rows.iter().map(|row| row.read.path.clone()).collect();
@@ -171,22 +157,6 @@ fn kept<T: DeserializeOwned>(body: &Bytes, field: &str, visible: impl Fn(&T) -> 
     let mut page = rows_of::<T>(body, field)?;
     page.rows.retain(|row| visible(&row.read));
     Ok(answer_of(field, &page.rows, None))
-}
-
-async fn in_readable<T: DeserializeOwned + Placed>(
-    body: &Bytes,
-    field: &str,
-    lookup: &Lookup,
-    view: &View<'_>,
-) -> Result<Bytes, MlflowError> {
-    let page = rows_of::<T>(body, field)?;
-    let id = |row: &Row<T>| row.read.experiment_id().map(str::to_owned);
-    let ids: BTreeSet<_> = page.rows.iter().filter_map(id).collect();
-    let ids: Vec<_> = ids.into_iter().collect();
-    let allowed = readable(lookup, &ids, view).await?;
-    kept(body, field, |row: &T| {
-        row.experiment_id().is_some_and(|id| allowed.contains(id))
-    })
 }
 
 /// All endpoints, for the names and ids that a row lacks.
