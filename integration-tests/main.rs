@@ -38,4 +38,5 @@ mod saml_providers;
 mod spellings;
 mod store;
 mod teams;
+mod trusted_issuers;
 mod ui;

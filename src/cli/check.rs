@@ -13,7 +13,7 @@ use crate::config::{self, Config, MetadataSource, Problem, ProviderKind, StoreKi
 use crate::domain::{Clock, SystemClock, SystemRandom};
 use crate::outbound::UpstreamClient;
 use crate::outbound::provider::Bounds;
-use crate::providers::{Ldap, Oidc, OidcParts, Places, RedirectProvider, Saml, SamlParts};
+use crate::providers::{Issuers, KeyCache, Ldap, Oidc, OidcParts, Places, RedirectProvider, Saml, SamlParts};
 use crate::store::{MemoryStore, RedisStore, Sealer, Store};
 
 use super::Exit;
@@ -28,15 +28,17 @@ pub(super) struct Check {
     /// Also try Redis, MLflow, the issuers' discovery, the directories and metadata URLs
     #[arg(long)]
     connect: bool,
-    /// `{"ok", "problems": [{"key", "line", "file", "text"}]}` instead of lines
+    /// `{"ok", "problems": [{"key", "line", "file", "text"}], "warnings": […]}` instead of lines
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(asked: &Check, out: &mut dyn Write) -> io::Result<Exit> {
+    let mut warnings = Vec::new();
     let problems = match config::load(&asked.config) {
         Err(problems) => problems,
         Ok(config) => {
+            warnings.clone_from(&config.warnings);
             let mut problems = expired(&config);
             if asked.connect {
                 problems.extend(connect(&config)?);
@@ -45,8 +47,15 @@ pub(super) fn run(asked: &Check, out: &mut dyn Write) -> io::Result<Exit> {
         }
     };
     if asked.json {
-        writeln!(out, "{}", json!({ "ok": problems.is_empty(), "problems": problems }))?;
+        writeln!(
+            out,
+            "{}",
+            json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings })
+        )?;
     } else {
+        for warning in &warnings {
+            writeln!(out, "{}: warning: {warning}", asked.config.display())?;
+        }
         print(&asked.config, &problems, out)?;
     }
     Ok(if problems.is_empty() { Exit::Done } else { Exit::Failed })
@@ -116,6 +125,7 @@ fn connect(config: &Config) -> io::Result<Vec<Problem>> {
                 problems.push(Problem::new(format!("provider[{index}].{key}"), None, text));
             }
         }
+        problems.extend(ask_issuers_for_keys(&config.trusted_issuers).await);
         if let StoreKind::Redis { url, ca_file } = &config.session.store {
             let reached = match RedisStore::connect(url, ca_file.as_deref(), Arc::new(SystemClock)) {
                 Ok(store) => store.ping().await.map_err(|error| error.to_string()),
@@ -158,6 +168,21 @@ async fn ask_issuer(id: &str, oidc: &config::OidcProvider) -> Result<(), (&'stat
         .map_err(|error| ("issuer", error.to_string()))?;
     let groups = provider.probe_groups().await;
     groups.map_err(|error| ("google_credentials_file", error.to_string()))
+}
+
+/// Those of workloads: whether their keys can be had.
+async fn ask_issuers_for_keys(trusted: &[config::TrustedIssuer]) -> Vec<Problem> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let issuers = match Issuers::new(trusted, &KeyCache::default(), &clock, Bounds::default()) {
+        Ok(issuers) => issuers,
+        Err(text) => return vec![Problem::new("trusted_issuer", None, text)],
+    };
+    let away = issuers.probe().await;
+    let of = |(id, text): (String, String)| {
+        let index = trusted.iter().position(|trusted| trusted.id == id)?;
+        Some(Problem::new(format!("trusted_issuer[{index}].issuer"), None, text))
+    };
+    away.into_iter().filter_map(of).collect()
 }
 
 /// Each key that does not hold, with what the directory has to say to it.
@@ -235,6 +260,22 @@ mod tests {
         assert_eq!(said["ok"], false);
         assert_eq!(said["problems"][1]["key"], "audit.sync");
         assert_eq!(said["problems"][1]["line"], 11);
+    }
+
+    #[test]
+    fn a_warning_is_told_and_is_no_failure() {
+        let text = format!(
+            "{}[[trusted_issuer]]\nid = \"ci\"\nissuer = \"https://ci.test\"\naudience = \"a\"\nuser = \"ci\"\n",
+            sound(1)
+        );
+        let (exit, said) = check(&text, false, false);
+        assert_eq!(exit, Exit::Done);
+        assert!(said.contains("warning: line 9: trusted_issuer[0].match: "), "{said}");
+        let (exit, said) = check(&text, false, true);
+        assert_eq!(exit, Exit::Done);
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["ok"], true);
+        assert_eq!(said["warnings"][0]["key"], "trusted_issuer[0].match");
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod saml;
 mod session;
 mod telemetry;
 mod tokens;
+mod trusted_issuer;
 mod upstream;
 mod users;
 mod value;
@@ -45,6 +46,7 @@ pub use saml::{IdpEndpoint, IdpKey, IdpMetadata, MetadataSource, SamlBinding, Sa
 pub use session::{Session, StoreKind};
 pub use telemetry::{LogFormat, Telemetry};
 pub use tokens::Tokens;
+pub use trusted_issuer::{Condition, IssuerKeys, NamePart, TrustedIssuer};
 pub use upstream::Upstream;
 pub use users::{LocalUser, load_users};
 
@@ -66,6 +68,7 @@ pub struct Config {
     pub session: Session,
     pub check: Check,
     pub providers: Vec<Provider>,
+    pub trusted_issuers: Vec<TrustedIssuer>,
     pub roles: Vec<Role>,
     pub tokens: Tokens,
     pub audit: Audit,
@@ -74,6 +77,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Every file that the configuration names, itself included: a change to one of them is a reason to reload.
     pub watched: Vec<PathBuf>,
+    /// What can be meant, and is worth a second look.
+    pub warnings: Vec<Problem>,
 }
 
 impl Config {
@@ -155,14 +160,14 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
     let (upstreams, upstream_names) = upstream::read_all(&root);
     let session = session::read(root.section("session"), public_url.as_ref(), random);
     let check = check::read(root.section("check"));
-    let (providers, provider_ids) = provider::read_all(&root, public_url.as_ref());
+    let (providers, mut provider_ids) = provider::read_all(&root, public_url.as_ref());
+    let trusted_issuers = trusted_issuer::read_all(&root, &mut provider_ids);
     let roles = role::read_all(&root, &provider_ids, &upstream_names);
     let tokens = tokens::read(root.section("tokens"));
     let audit = audit::read(root.section("audit"));
     let limits = limits::read(root.section("limits"));
     let pages = pages::read(root.section("pages"));
     let telemetry = telemetry::read(root.section("telemetry"));
-    not_yet(&root, "trusted_issuer", "bearer tokens of other issuers");
     not_yet(&root, "client", "OAuth clients");
     not_yet(&root, "protected_alias", "protected aliases");
     root.finish();
@@ -175,6 +180,7 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
         session: session?,
         check,
         providers,
+        trusted_issuers,
         roles,
         tokens: tokens?,
         audit: audit?,
@@ -182,6 +188,7 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
         pages,
         telemetry: telemetry?,
         watched: Vec::new(),
+        warnings: reading.warnings(),
     })
 }
 

@@ -74,6 +74,16 @@ pub(super) fn read_all(root: &Section<'_>, public_url: Option<&Url>) -> (Vec<Pro
     (providers, ids)
 }
 
+/// Each id is of one provider or trusted issuer.
+pub(super) fn claim_id(section: &Section<'_>, id: &str, ids: &mut BTreeSet<String>) {
+    if RESERVED.contains(&id) {
+        section.problem("id", format!("{id:?} is reserved: choose another"));
+    }
+    if !ids.insert(id.to_owned()) {
+        section.problem("id", format!("{id:?} is the id of another provider too"));
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Written {
     Local,
@@ -85,12 +95,7 @@ enum Written {
 fn read(section: Section<'_>, public_url: Option<&Url>, ids: &mut BTreeSet<String>) -> Option<Provider> {
     let id = section.required("id", value::id);
     if let Some(id) = &id {
-        if RESERVED.contains(&id.as_str()) {
-            section.problem("id", format!("{id:?} is reserved: choose another"));
-        }
-        if !ids.insert(id.clone()) {
-            section.problem("id", format!("{id:?} is the id of another provider too"));
-        }
+        claim_id(&section, id, ids);
     }
     let label = section.value("label", value::text);
     if section.node("kind").is_none() {
@@ -163,13 +168,13 @@ fn read_oidc(section: &Section<'_>) -> Option<OidcProvider> {
     })
 }
 
-fn issuer(node: &Node) -> Result<String, String> {
+pub(super) fn issuer(node: &Node) -> Result<String, String> {
     let text = value::text(node)?;
     check_issuer(&value::web_url(node)?)?;
     Ok(text)
 }
 
-fn check_issuer(url: &Url) -> Result<(), String> {
+pub(super) fn check_issuer(url: &Url) -> Result<(), String> {
     if url.scheme() == "http" && !value::is_loopback(url) {
         return Err(
             "must be https: whoever can change what the issuer says can be anybody (plain http is for loopback alone)"

@@ -14,6 +14,8 @@ pub(super) struct Reading {
     /// Relative paths start here.
     pub(super) directory: PathBuf,
     problems: RefCell<Vec<Problem>>,
+    /// What may be meant, and rarely is.
+    warnings: RefCell<Vec<Problem>>,
     /// Files that the configuration names.
     watched: RefCell<BTreeSet<PathBuf>>,
     /// Every key that was asked for, indexes left out: what the documentation must list.
@@ -25,6 +27,7 @@ impl Reading {
         Self {
             directory: directory.to_owned(),
             problems: RefCell::default(),
+            warnings: RefCell::default(),
             watched: RefCell::default(),
             known: RefCell::default(),
         }
@@ -36,6 +39,10 @@ impl Reading {
 
     pub(super) fn watch(&self, file: &Path) {
         self.watched.borrow_mut().insert(file.to_owned());
+    }
+
+    pub(super) fn warnings(&self) -> Vec<Problem> {
+        self.warnings.borrow().clone()
     }
 
     pub(super) fn know(&self, keys: impl IntoIterator<Item = String>) {
@@ -109,13 +116,22 @@ impl<'a> Section<'a> {
 
     /// A problem with a key, at its line, or at the section's where the key is not there.
     pub(super) fn problem(&self, key: &str, text: impl Into<String>) {
+        self.reading.report(self.about(key, text));
+    }
+
+    /// Likewise, of what is no reason not to start.
+    pub(super) fn warn(&self, key: &str, text: impl Into<String>) {
+        self.reading.warnings.borrow_mut().push(self.about(key, text));
+    }
+
+    fn about(&self, key: &str, text: impl Into<String>) -> Problem {
         let node = self.node.and_then(|node| node.entries()?.get(key));
         let line = node.map_or(self.line, |node| node.line);
         let text = match node.and_then(|node| node.variable.as_deref()) {
             Some(variable) => format!("{} (set by {variable})", text.into()),
             None => text.into(),
         };
-        self.reading.report(Problem::new(self.path(key), line, text));
+        Problem::new(self.path(key), line, text)
     }
 
     pub(super) fn value<T>(&self, key: &'static str, parse: impl FnOnce(&Node) -> Result<T, String>) -> Option<T> {

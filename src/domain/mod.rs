@@ -3,6 +3,7 @@
 mod access;
 mod clock;
 mod identity;
+mod jwk;
 mod random;
 mod reason;
 mod secret;
@@ -11,6 +12,7 @@ pub mod xml;
 pub use access::{Access, Kind, Permission, Requires, Resource, Target};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use identity::{Caller, Identity, Scope, Via};
+pub use jwk::{Algorithm, Jwk, KeySet, PublicKey};
 pub use random::{Random, SystemRandom};
 pub use reason::{Reason, ReasonCode};
 pub use secret::Secret;

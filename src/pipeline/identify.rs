@@ -1,10 +1,11 @@
-//! Who is asking: by session cookie, bearer token, or a token as the password of Basic.
+//! Who is asking: by session cookie, bearer token, a trusted issuer's JWT, or a token as the password of Basic.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::domain::{Caller, Scope, Timestamp, Via};
 use crate::mlflow::Source;
+use crate::providers::{Issuers, ProviderError};
 use crate::sessions::SessionError;
 use crate::tokens::{TokenError, Tokens};
 
@@ -67,6 +68,9 @@ impl Gate {
 
     async fn by_header(&self, incoming: &Incoming, value: &[u8]) -> Result<Caller, Stopped> {
         let (via, text) = credential(value).ok_or(Stopped::BadCredential)?;
+        if via == Via::Token && Issuers::looks_like_one(&text) {
+            return self.by_jwt(incoming, &text).await;
+        }
         if !Tokens::looks_like_one(&text) {
             return Err(Stopped::BadCredential);
         }
@@ -87,6 +91,23 @@ impl Gate {
             scope: Scope {
                 read_only: token.read_only,
             },
+            address: incoming.address,
+        })
+    }
+
+    async fn by_jwt(&self, incoming: &Incoming, token: &str) -> Result<Caller, Stopped> {
+        let workload = self.issuers.identify(token).await.map_err(|error| match error {
+            ProviderError::Unavailable(_) => Stopped::IssuerAway,
+            ProviderError::Refused(text) => Stopped::BadJwt(format!("Refused: {text}.")),
+            ProviderError::BadPassword | ProviderError::AccountRefused(_) | ProviderError::BadAttempt(_) => {
+                Stopped::BadCredential
+            }
+        })?;
+        Ok(Caller {
+            identity: workload.identity,
+            via: Via::Jwt,
+            credential: Some(workload.id),
+            scope: Scope::default(),
             address: incoming.address,
         })
     }

@@ -21,6 +21,7 @@ use crate::domain::{Caller, Clock, Random};
 use crate::mlflow::{self, Mlflow, Source};
 use crate::outbound::UpstreamClient;
 use crate::policy::{Permit, Policy};
+use crate::providers::Issuers;
 use crate::sessions::Sessions;
 use crate::sessions::cookie::Cookies;
 use crate::store::{Sealer, Store, Throttle, Throttled};
@@ -45,6 +46,7 @@ pub struct Gate {
     cookies: Cookies,
     sessions: Arc<Sessions>,
     tokens: Arc<Tokens>,
+    issuers: Arc<Issuers>,
     rechecks: Arc<Rechecks>,
     policy: Arc<Policy>,
     upstreams: Vec<Upstream>,
@@ -71,6 +73,7 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     pub sessions: Arc<Sessions>,
     pub tokens: Arc<Tokens>,
+    pub issuers: Arc<Issuers>,
     pub rechecks: Arc<Rechecks>,
     pub policy: Arc<Policy>,
     pub audit: Arc<Audit>,
@@ -101,6 +104,7 @@ impl Gate {
             cookies: Cookies::new(&config),
             sessions: parts.sessions,
             tokens: parts.tokens,
+            issuers: parts.issuers,
             rechecks: parts.rechecks,
             policy: parts.policy,
             upstreams,
@@ -227,9 +231,16 @@ impl Gate {
         &self.upstreams
     }
 
-    /// The providers that could not answer now, by id, with the cause.
+    /// The providers and trusted issuers that could not answer now, by id, with the cause.
     pub async fn providers_away(&self) -> Vec<(String, String)> {
-        self.rechecks.away().await
+        let mut away = self.rechecks.away().await;
+        away.extend(self.issuers.away());
+        away
+    }
+
+    /// What is kept fresh beside all requests.
+    pub fn refresh(&self) {
+        self.issuers.refresh();
     }
 
     pub fn assertions(&self) -> &Assertions {

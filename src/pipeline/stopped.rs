@@ -25,6 +25,10 @@ pub enum Stopped {
     AskAgain(String),
     /// A credential was shown, and it is none.
     BadCredential,
+    /// A JWT was shown, and it is not one of a workload that is trusted: said in the text.
+    BadJwt(String),
+    /// The keys of a trusted issuer cannot be had.
+    IssuerAway,
     /// A change signed by a cookie that does not come from our own pages.
     CrossSite,
     /// More than `limits.requests`; again after this.
@@ -97,6 +101,8 @@ impl Stopped {
                 Code::BadCredential,
                 &sign_in("The credential is not valid: unknown, ended or revoked.", login),
             ),
+            Self::BadJwt(text) => told(401, UNAUTHENTICATED, Code::BadCredential, &sign_in(text, login)),
+            Self::IssuerAway => away("The gateway cannot get the keys of the token's issuer at this moment."),
             Self::CrossSite => refused(
                 Code::CrossSite,
                 "A change signed by the session cookie must come from the gateway's own pages; a script sends a token instead.",

@@ -7,6 +7,8 @@ use thiserror::Error;
 
 use crate::domain::{Identity, Secret, Timestamp};
 
+mod issuers;
+mod jws;
 mod ldap;
 mod local;
 mod oidc;
@@ -16,6 +18,7 @@ mod saml;
 #[cfg(fuzzing)]
 pub use saml::fuzzing;
 
+pub use issuers::{Issuers, KeyCache, Workload};
 pub use ldap::Ldap;
 pub use local::Local;
 pub use oidc::{Oidc, OidcParts, Places};

@@ -87,6 +87,7 @@ impl Server {
             store: store::connect(&config.session.store, clock.clone())
                 .map_err(|error| anyhow!("session store: {error}"))?,
             saml_metadata: Arc::default(),
+            issuer_keys: Arc::default(),
             audit: Arc::new(Audit::open(&config.audit, clock.clone())?),
             metrics: Arc::new(Metrics::new()?),
             clock,
@@ -94,6 +95,7 @@ impl Server {
             places,
         };
         let certificate = config.listen.tls.as_ref().map(Certificate::load).transpose()?;
+        warn(&config);
         let Assembly { gate, front, admin } = assemble(config.clone(), &lasting, None)?;
         let listen =
             |address: SocketAddr| TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"));
@@ -182,6 +184,12 @@ impl Server {
         drop(force);
         close_trail(lasting).await;
         Ok(())
+    }
+}
+
+fn warn(config: &Config) {
+    for problem in &config.warnings {
+        tracing::warn!(%problem, "the configuration");
     }
 }
 
@@ -303,6 +311,7 @@ fn operators_socket(file: &Path) -> Result<UnixListener> {
 /// What providers do beside all requests. Apart from the chores: a slow answer of one keeps nobody from them.
 async fn errands(force: InForce) {
     loop {
+        force.gate.load().refresh();
         let front = force.front.load_full();
         for provider in front.login.choices() {
             provider.way.refresh().await;
@@ -433,6 +442,7 @@ impl Reloads {
         let before = self.force.gate.load_full();
         let Assembly { gate, front, admin } = assemble(config.clone(), &self.lasting, Some(&before))?;
         // Nothing can fail from here on.
+        warn(&config);
         self.force.gate.store(Arc::new(gate));
         self.force.front.store(Arc::new(front));
         self.force.admin.store(Arc::new(admin));

@@ -10,9 +10,10 @@ use crate::audit::Audit;
 use crate::config::{self, Config};
 use crate::domain::{Clock, Identity, Random};
 use crate::login::{self, Login};
+use crate::outbound::provider::Bounds;
 use crate::pipeline::{self, Gate, Means, Rechecks, Upstream};
 use crate::policy::Policy;
-use crate::providers::{MetadataCache, Places, ProviderError, Vouched, Way};
+use crate::providers::{Issuers, KeyCache, MetadataCache, Places, ProviderError, Vouched, Way};
 use crate::sessions::cookie::Cookies;
 use crate::sessions::{self, Sessions};
 use crate::store::{Sealer, Store};
@@ -29,6 +30,7 @@ use super::providers;
 pub(super) struct Lasting {
     pub(super) store: Arc<dyn Store>,
     pub(super) saml_metadata: Arc<MetadataCache>,
+    pub(super) issuer_keys: Arc<KeyCache>,
     pub(super) audit: Arc<Audit>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
@@ -48,6 +50,7 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
     let Lasting {
         store,
         saml_metadata: _,
+        issuer_keys,
         audit,
         metrics,
         clock,
@@ -73,6 +76,8 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
     let sealer = Arc::new(Sealer::new(&session.secrets, random.clone()));
     let providers = providers::all(&config, lasting, &sealer)?;
     let ways = ways(&providers);
+    let issuers = Issuers::new(&config.trusted_issuers, &issuer_keys, &clock, Bounds::default())
+        .map_err(|error| anyhow!("trusted issuer {error}"))?;
     let rechecks = Rechecks::new(Means {
         ways: ways.clone(),
         sessions: sessions.clone(),
@@ -90,6 +95,7 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
             store: store.clone(),
             sessions: sessions.clone(),
             tokens: tokens.clone(),
+            issuers: Arc::new(issuers),
             rechecks: Arc::new(rechecks),
             policy: policy.clone(),
             audit: audit.clone(),

@@ -46,7 +46,7 @@ fn log(stopped: &Stopped, request_id: &str) {
     match stopped {
         Stopped::Upstream(error) => tracing::warn!(request_id, %error, "MLflow failed"),
         Stopped::NotUnderstood(error) => tracing::info!(request_id, %error, "a request was not understood"),
-        Stopped::StoreAway | Stopped::TrailAway | Stopped::ProviderAway => {
+        Stopped::StoreAway | Stopped::TrailAway | Stopped::ProviderAway | Stopped::IssuerAway => {
             tracing::warn!(request_id, ?stopped, "the gateway cannot serve");
         }
         Stopped::Network
@@ -57,6 +57,7 @@ fn log(stopped: &Stopped, request_id: &str) {
         | Stopped::NotSignedIn
         | Stopped::AskAgain(_)
         | Stopped::BadCredential
+        | Stopped::BadJwt(_)
         | Stopped::CrossSite
         | Stopped::TooOften(_)
         | Stopped::Refused(_)
@@ -89,11 +90,13 @@ fn render(request: &HttpRequest, pages: &Pages, request_id: &str, stopped: &Stop
         | Stopped::Elsewhere
         | Stopped::UnknownHost
         | Stopped::BadCredential
+        | Stopped::BadJwt(_)
         | Stopped::CrossSite
         | Stopped::TooOften(_)
         | Stopped::NotUnderstood(_)
         | Stopped::StoreAway
         | Stopped::ProviderAway
+        | Stopped::IssuerAway
         | Stopped::TrailAway
         | Stopped::TooSlow
         | Stopped::ClientLeft

@@ -18,7 +18,7 @@ pub(super) fn tree(name: &str) -> PathBuf {
 fn known_keys() -> BTreeSet<String> {
     let folder = Folder::new();
     let text = format!(
-        "{MINIMAL}[listen.tls]\n[[provider]]\nid = \"i\"\nkind = \"oidc\"\n[[provider]]\nid = \"l\"\nkind = \"ldap\"\n[[provider]]\nid = \"s\"\nkind = \"saml\"\n[[role]]\nname = \"r\"\n[[role.grants]]\npermission = \"READ\"\n"
+        "{MINIMAL}[listen.tls]\n[[provider]]\nid = \"i\"\nkind = \"oidc\"\n[[provider]]\nid = \"l\"\nkind = \"ldap\"\n[[provider]]\nid = \"s\"\nkind = \"saml\"\n[[trusted_issuer]]\nid = \"t\"\n[[role]]\nname = \"r\"\n[[role.grants]]\npermission = \"READ\"\n"
     );
     read(&folder.put("mlgate.toml", text), Vec::new(), &SystemRandom::new()).1
 }
@@ -125,4 +125,23 @@ fn what_the_pages_about_openid_providers_say_loads() {
         assert_eq!(provider.id, name, "the page's addresses are of this id");
         assert!(matches!(provider.kind, ProviderKind::Oidc(_)), "{page}");
     }
+}
+
+#[test]
+fn what_the_page_about_ci_says_loads() {
+    let page = fs::read_to_string(tree("docs/ci.md")).unwrap();
+    let folder = Folder::new();
+    folder.put(
+        "cluster-jwks.json",
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+    );
+    let blocks: String = page
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    let config = folder.load(&format!("{MINIMAL}{blocks}")).unwrap();
+    let ids: Vec<_> = config.trusted_issuers.iter().map(|rule| rule.id.as_str()).collect();
+    assert_eq!(ids, ["github", "gitlab", "cluster", "google"]);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }

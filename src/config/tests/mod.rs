@@ -10,6 +10,7 @@ use crate::domain::SystemRandom;
 
 mod examples;
 mod google;
+mod issuers;
 mod ldap;
 mod people;
 mod saml;
@@ -195,7 +196,6 @@ fn public_url_may_carry_a_path_and_nothing_else() {
 #[test]
 fn what_comes_later_is_refused_and_not_ignored() {
     let later = [
-        ("[[trusted_issuer]]\nid = \"github\"\n", "trusted_issuer"),
         ("[[client]]\nid = \"nightly\"\n", "client"),
         ("[[protected_alias]]\naliases = [\"x\"]\n", "protected_alias"),
         ("[listen]\nhttp2 = true\n", "listen.http2"),

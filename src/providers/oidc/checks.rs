@@ -2,19 +2,16 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::super::ProviderError;
 use super::failure::tame;
 
-/// How far clocks may be apart, in seconds.
-pub(super) const SKEW: i64 = 60;
+pub(super) use super::super::jws::{Claims, SKEW};
 
 const LONGEST_CODE: usize = 4096;
 /// OpenID Connect Core 1.0, section 2: at most 255 ASCII characters.
 const LONGEST_SUBJECT: usize = 255;
-
-pub(super) type Claims = Map<String, Value>;
 
 fn refused(text: impl Into<String>) -> ProviderError {
     ProviderError::Refused(text.into())

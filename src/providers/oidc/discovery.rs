@@ -17,7 +17,7 @@ use url::Url;
 
 use super::super::ProviderError;
 use super::failure;
-use crate::domain::{Clock, Timestamp};
+use crate::domain::{Algorithm, Clock, KeySet, Timestamp};
 use crate::outbound::provider::{ProviderClient, is_plain_loopback};
 
 /// Metadata older than this is asked for again.
@@ -28,16 +28,16 @@ const KEYS_PAUSE: Duration = Duration::from_secs(30);
 const FAILURE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Signatures that only the issuer can make. Neither `none` nor HMAC, whatever the issuer advertises.
-const ACCEPTED: [CoreJwsSigningAlgorithm; 9] = [
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
-    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha384,
-    CoreJwsSigningAlgorithm::RsaSsaPssSha512,
-    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
-    CoreJwsSigningAlgorithm::EcdsaP384Sha384,
-    CoreJwsSigningAlgorithm::EdDsa,
+const ACCEPTED: [(CoreJwsSigningAlgorithm, Algorithm); 9] = [
+    (CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256, Algorithm::Rs256),
+    (CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384, Algorithm::Rs384),
+    (CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512, Algorithm::Rs512),
+    (CoreJwsSigningAlgorithm::RsaSsaPssSha256, Algorithm::Ps256),
+    (CoreJwsSigningAlgorithm::RsaSsaPssSha384, Algorithm::Ps384),
+    (CoreJwsSigningAlgorithm::RsaSsaPssSha512, Algorithm::Ps512),
+    (CoreJwsSigningAlgorithm::EcdsaP256Sha256, Algorithm::Es256),
+    (CoreJwsSigningAlgorithm::EcdsaP384Sha384, Algorithm::Es384),
+    (CoreJwsSigningAlgorithm::EdDsa, Algorithm::EdDsa),
 ];
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -71,6 +71,9 @@ pub(super) struct Known {
     pub(super) keys: CoreJsonWebKeySet,
     /// What it advertises of what we accept; never empty.
     pub(super) algorithms: Vec<CoreJwsSigningAlgorithm>,
+    /// Keys and algorithms again, for tokens that are no ID tokens.
+    pub(super) signers: KeySet,
+    pub(super) signatures: Vec<Algorithm>,
     fetched: Timestamp,
 }
 
@@ -136,8 +139,10 @@ impl Discovery {
             Ok(keys) => {
                 let known = Arc::new(Known {
                     metadata: than.metadata.clone(),
+                    signers: signers(&keys),
                     keys,
                     algorithms: than.algorithms.clone(),
+                    signatures: than.signatures.clone(),
                     fetched: than.fetched,
                 });
                 self.known.store(Some(known.clone()));
@@ -192,10 +197,10 @@ impl Discovery {
             ))
         })?;
         check(&self.issuer, &metadata)?;
-        let algorithms: Vec<_> = ACCEPTED
+        let (algorithms, signatures): (Vec<_>, Vec<_>) = ACCEPTED
             .into_iter()
-            .filter(|accepted| metadata.id_token_signing_alg_values_supported().contains(accepted))
-            .collect();
+            .filter(|(accepted, _)| metadata.id_token_signing_alg_values_supported().contains(accepted))
+            .unzip();
         if algorithms.is_empty() {
             return Err(ProviderError::Refused(
                 "the issuer advertises no public-key signature for ID tokens".to_owned(),
@@ -206,11 +211,21 @@ impl Discovery {
             .map_err(|error| failure::of_discovery(&error))?;
         Ok(Known {
             metadata,
+            signers: signers(&keys),
             keys,
             algorithms,
+            signatures,
             fetched: self.clock.now(),
         })
     }
+}
+
+/// Keys that cannot be used are none.
+fn signers(keys: &CoreJsonWebKeySet) -> KeySet {
+    serde_json::to_vec(keys)
+        .ok()
+        .and_then(|written| KeySet::read(&written).ok())
+        .unwrap_or_default()
 }
 
 /// The document speaks for the configured issuer, and sends nobody over plain http.

@@ -1,12 +1,8 @@
 //! Whether a logout token is what it says (OpenID Connect Back-Channel Logout 1.0, 2.6): nothing of it is believed before.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use openidconnect::core::{CoreJsonWebKey, CoreJsonWebKeyUse, CoreJwsSigningAlgorithm};
-use openidconnect::{JsonWebKey, JsonWebKeyAlgorithm};
-use serde::Deserialize;
 use serde_json::Value;
 
+use super::super::jws::{self, Jws, Unsigned};
 use super::super::{Ended, ProviderError};
 use super::checks::{Claims, SKEW};
 use super::discovery::Known;
@@ -18,12 +14,15 @@ const OLDEST: i64 = 600;
 /// Of names that we remember.
 const LONGEST_NAME: usize = 255;
 
-#[derive(Deserialize)]
-struct Header {
-    alg: CoreJwsSigningAlgorithm,
-    kid: Option<String>,
-    typ: Option<String>,
-    crit: Option<Value>,
+impl From<Unsigned> for Invalid {
+    fn from(unsigned: Unsigned) -> Self {
+        match unsigned {
+            Unsigned::UnknownKey => Self::UnknownKey,
+            Unsigned::Unreadable | Unsigned::Algorithm | Unsigned::Critical | Unsigned::Forged => {
+                refused(&unsigned.to_string())
+            }
+        }
+    }
 }
 
 fn refused(text: &str) -> Invalid {
@@ -32,58 +31,16 @@ fn refused(text: &str) -> Invalid {
 
 /// Whom it is about.
 pub(super) fn verify(token: &str, known: &Known, client_id: &str, now: i64) -> Result<Ended, Invalid> {
-    let claims = signed(token, known)?;
-    check(&claims, known.metadata.issuer().as_str(), client_id, now)
-}
-
-/// The claims, once a key of the issuer's is seen to have signed them.
-fn signed(token: &str, known: &Known) -> Result<Claims, Invalid> {
-    let unreadable = || refused("is no signed token");
-    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| unreadable());
-    let (signed, signature) = token.rsplit_once('.').ok_or_else(unreadable)?;
-    let (head, body) = signed.split_once('.').ok_or_else(unreadable)?;
-    let header: Header = serde_json::from_slice(&decode(head)?).map_err(|_| unreadable())?;
-    if !known.algorithms.contains(&header.alg) {
-        return Err(refused("is not signed in a way that is accepted"));
+    let token = Jws::parse(token)?;
+    if !known.signatures.contains(&token.algorithm()) {
+        return Err(Unsigned::Algorithm.into());
     }
     // One that says what it is must be a logout token.
-    if header.typ.as_deref().is_some_and(|typ| !is_logout(typ)) {
+    if token.typ().is_some_and(|typ| typ != "logout+jwt") {
         return Err(refused("is of another type"));
     }
-    if header.crit.is_some() {
-        return Err(refused("demands what is not understood (crit)"));
-    }
-    let fitting: Vec<_> = known.keys.keys().iter().filter(|key| fits(key, &header)).collect();
-    if fitting.is_empty() {
-        return Err(Invalid::UnknownKey);
-    }
-    let signature = decode(signature)?;
-    let holds = |key: &&CoreJsonWebKey| key.verify_signature(&header.alg, signed.as_bytes(), &signature).is_ok();
-    if !fitting.iter().any(holds) {
-        return Err(refused("has a signature that does not hold"));
-    }
-    serde_json::from_slice(&decode(body)?).map_err(|_| unreadable())
-}
-
-fn is_logout(typ: &str) -> bool {
-    typ.strip_prefix("application/")
-        .unwrap_or(typ)
-        .eq_ignore_ascii_case("logout+jwt")
-}
-
-fn fits(key: &CoreJsonWebKey, header: &Header) -> bool {
-    let named = match (&header.kid, key.key_id()) {
-        (Some(wanted), Some(id)) => wanted == id.as_str(),
-        (Some(_), None) => false,
-        (None, _) => true,
-    };
-    let signs = key.key_use().is_none_or(|usage| *usage == CoreJsonWebKeyUse::Signature);
-    let alike = match key.signing_alg() {
-        JsonWebKeyAlgorithm::Algorithm(alg) => *alg == header.alg,
-        JsonWebKeyAlgorithm::Unspecified => true,
-        JsonWebKeyAlgorithm::Unsupported => false,
-    };
-    named && signs && alike
+    let claims = token.believe(&known.signers)?;
+    check(claims, known.metadata.issuer().as_str(), client_id, now)
 }
 
 fn check(claims: &Claims, issuer: &str, client_id: &str, now: i64) -> Result<Ended, Invalid> {
@@ -100,16 +57,10 @@ fn check(claims: &Claims, issuer: &str, client_id: &str, now: i64) -> Result<End
     if !for_us {
         return Err(refused("is for somebody else (aud)"));
     }
-    let time = |name: &str| claims.get(name).and_then(Value::as_f64);
-    let (latest, earliest) = ((now + SKEW) as f64, (now - SKEW) as f64);
-    if !time("exp").is_some_and(|exp| exp > earliest) {
-        return Err(refused("has expired, or does not say when it will (exp)"));
-    }
-    if !time("iat").is_some_and(|iat| iat <= latest && iat >= earliest - OLDEST as f64) {
+    jws::must_be_of_now(claims, now).map_err(refused)?;
+    let issued = claims.get("iat").and_then(Value::as_f64);
+    if !issued.is_some_and(|iat| iat >= (now - SKEW - OLDEST) as f64) {
         return Err(refused("is not of now (iat)"));
-    }
-    if claims.contains_key("nbf") && !time("nbf").is_some_and(|nbf| nbf <= latest) {
-        return Err(refused("is not valid yet (nbf)"));
     }
     let event = claims.get("events").and_then(|events| events.get(EVENT));
     if !event.is_some_and(Value::is_object) {
