@@ -2,6 +2,7 @@
 //! are looked up and storage weighed as MLflow really answers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use mlgate::config;
 use mlgate::domain::{Access, Kind, Permission, Resource, SystemClock, SystemRandom};
 use mlgate::mlflow::listing::{Cut, Plan, View};
 use mlgate::mlflow::lookup::{Child, Lookup};
-use mlgate::mlflow::routes::List;
+use mlgate::mlflow::routes::{List, Version};
 use mlgate::mlflow::{MlflowError, Outgoing, OutgoingBody, sources};
 use mlgate::outbound::UpstreamClient;
 use mlgate::store::Sealer;
@@ -27,6 +28,8 @@ pub(super) struct Team {
     client: Arc<UpstreamClient>,
     pub(super) lookup: Arc<Lookup>,
     sealer: Sealer,
+    /// No two looks have the same rights.
+    looks: AtomicU64,
 }
 
 impl Team {
@@ -52,11 +55,16 @@ impl Team {
             lookup: Arc::new(Lookup::new(client.clone(), Arc::new(SystemClock))),
             client,
             sealer: Sealer::new(&[[7; 32]], Arc::new(SystemRandom::default())),
+            looks: AtomicU64::new(0),
         }
     }
 
+    fn version(&self) -> Version {
+        Version::parse(self.server.version).unwrap()
+    }
+
     fn plan(&self, list: List) -> Plan {
-        Plan::of(list, self.lookup.clone())
+        Plan::of(list, self.version(), self.lookup.clone())
     }
 
     async fn look(
@@ -74,6 +82,7 @@ impl Team {
             may: &may,
             sealer: &self.sealer,
             reader: "production\nlocal\nann",
+            rights: self.looks.fetch_add(1, Ordering::Relaxed),
         };
         plan.cut(&self.client, outgoing, &view).await
     }

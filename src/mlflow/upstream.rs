@@ -145,7 +145,7 @@ impl Mlflow {
                 target: target.text,
                 body,
             },
-            answer: self.answer(row.reply, plan, names_a_folder),
+            answer: self.answer(row.reply, version, plan, names_a_folder),
         })
     }
 
@@ -166,7 +166,8 @@ impl Mlflow {
             };
             for resource in resources.iter().filter(|_| *permission > Permission::Read) {
                 match (noun, resource.kind, resource.id(), resource.name()) {
-                    ("experiment", Kind::Experiment, Some(id), _) => self.lookup.forget_experiment(id),
+                    // A new one has a name alone.
+                    ("experiment", Kind::Experiment, id, _) => self.lookup.forget_experiment(id),
                     ("registered_model", Kind::RegisteredModel | Kind::Prompt, _, Some(name)) => {
                         self.lookup.forget_model(name);
                     }
@@ -193,7 +194,7 @@ impl Mlflow {
         found.ok_or(MlflowError::UnknownRoute)
     }
 
-    fn answer(&self, reply: Reply, plan: Option<Plan>, names_a_folder: bool) -> Answer {
+    fn answer(&self, reply: Reply, version: Version, plan: Option<Plan>, names_a_folder: bool) -> Answer {
         if let Some(plan) = plan {
             return Answer::Listed(plan);
         }
@@ -202,7 +203,7 @@ impl Mlflow {
             Reply::Account(question) => Answer::Account(question),
             Reply::ServerInfo => Answer::ServerInfo,
             Reply::List(List::ArtifactFolders) if names_a_folder => Answer::Forward,
-            Reply::List(list) => Answer::Listed(Plan::of(list, self.lookup.clone())),
+            Reply::List(list) => Answer::Listed(Plan::of(list, version, self.lookup.clone())),
         }
     }
 }

@@ -86,6 +86,7 @@ impl Gate {
                     may: &may,
                     sealer: &self.pages,
                     reader: &reader,
+                    rights: permit.rights(),
                 };
                 match Box::pin(plan.cut(&upstream.client, &request.outgoing, &view)).await? {
                     Cut::Forward(outgoing) => self

@@ -40,6 +40,11 @@ impl<T> Permit<T> {
         &self.reason
     }
 
+    /// Equal for callers whose rights are the same, as long as the policy is in force.
+    pub fn rights(&self) -> u64 {
+        self.roles.mark()
+    }
+
     /// Whether the caller is granted this too: what lists are cut down by.
     pub fn may(&self, access: &Access) -> bool {
         matches!(self.roles.verdict(access), Verdict::Granted(_))

@@ -207,16 +207,14 @@ impl Values<'_> {
 
     fn field(&self, root: &RootField, field: &str) -> Result<Value, MlflowError> {
         match &root.input {
-            Ast::Object(map) => map
-                .get(field)
-                .map_or(Ok(Value::Null), |value| self.value(root, value)),
+            Ast::Object(map) => map.get(field).map_or(Ok(Value::Null), |value| self.value(root, value)),
             Ast::Null => Ok(Value::Null),
             Ast::Variable(name) => match (self.variables.get(name), root.defaults.get(name)) {
                 (Some(Value::Object(map)), _) => Ok(map.get(field).cloned().unwrap_or(Value::Null)),
                 (Some(Value::Null), _) | (None, None) => Ok(Value::Null),
-                (None, Some(Ast::Object(map))) => map
-                    .get(field)
-                    .map_or(Ok(Value::Null), |value| self.value(root, value)),
+                (None, Some(Ast::Object(map))) => {
+                    map.get(field).map_or(Ok(Value::Null), |value| self.value(root, value))
+                }
                 _ => Err(refuse("input must be an object")),
             },
             _ => Err(refuse("input must be an object")),
@@ -388,7 +386,9 @@ mod tests {
         let experiment = needs("{ mlflowGetExperiment(input: {experimentId: \"7\"}) { x } }", json!({})).unwrap();
         assert_eq!(experiment.experiments, BTreeSet::from(["7".to_owned()]));
         let every = |query: &str| needs(query, json!({"d": {"pageToken": "t"}})).unwrap().every_model;
-        assert!(!every("{ mlflowSearchModelVersions(input: {filter: \"run_id = 'x'\"}) { x } }"));
+        assert!(!every(
+            "{ mlflowSearchModelVersions(input: {filter: \"run_id = 'x'\"}) { x } }"
+        ));
         for pages in [
             "{ mlflowSearchModelVersions { nextPageToken } }",
             "{ mlflowSearchModelVersions(input: {maxResults: 1}) { x } }",

@@ -7,6 +7,7 @@ mod scoped;
 mod token;
 mod unpaged;
 mod unscoped;
+mod within;
 
 use std::sync::Arc;
 
@@ -15,13 +16,17 @@ use http::{Method, StatusCode};
 
 use self::parameters::Parameters;
 pub(super) use self::scoped::{readable, readable_children};
+pub(super) use self::within::Seen;
 use super::graphql::Document;
 use super::lookup::Lookup;
-use super::routes::List;
+use super::routes::{List, Version};
 use super::{MlflowError, Outgoing, OutgoingBody};
 use crate::domain::{Access, Kind, Permission, Resource};
 use crate::outbound::UpstreamClient;
 use crate::store::Sealer;
+
+/// The oldest version that was seen to take `experiment_id IN ('1','2')` in the filter of experiments; 3.5 does not.
+const WITH_IDS: Version = Version(3, 18);
 
 /// One upstream page, at most. Larger ones are refused: a client can ask for smaller pages.
 const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
@@ -34,6 +39,8 @@ pub struct View<'a> {
     pub sealer: &'a Sealer,
     /// The caller, and the upstream: a page token is of use to nobody else, and nowhere else.
     pub reader: &'a str,
+    /// Equal for callers with the same roles under the same configuration.
+    pub rights: u64,
 }
 
 impl View<'_> {
@@ -64,7 +71,8 @@ pub struct Plan(How);
 
 #[derive(Clone, Debug)]
 enum How {
-    List(List, Arc<Lookup>),
+    /// The flag: whether this MLflow has `experiment_id IN`.
+    List(List, bool, Arc<Lookup>),
     GraphQl(Arc<Document>, Arc<Lookup>),
 }
 
@@ -109,8 +117,8 @@ fn uncut(list: List) -> Vec<Access> {
 }
 
 impl Plan {
-    pub fn of(list: List, lookup: Arc<Lookup>) -> Self {
-        Self(How::List(list, lookup))
+    pub fn of(list: List, version: Version, lookup: Arc<Lookup>) -> Self {
+        Self(How::List(list, version >= WITH_IDS, lookup))
     }
 
     pub(super) fn graphql(document: Document, lookup: Arc<Lookup>) -> Self {
@@ -120,7 +128,7 @@ impl Plan {
     /// What the request needs where nobody cuts its answer down: the doors that decide without forwarding.
     pub fn uncut(&self) -> Vec<Access> {
         match &self.0 {
-            How::List(list, _) => uncut(*list),
+            How::List(list, ..) => uncut(*list),
             How::GraphQl(..) => [Kind::Experiment, Kind::RegisteredModel, Kind::Prompt]
                 .map(|kind| Access::on(Permission::Read, Resource::every(kind)))
                 .into(),
@@ -132,8 +140,8 @@ impl Plan {
     /// # Errors
     /// `Malformed` for a page token, a page size or a list of ids that cannot be; `Upstream`, `Timeout`.
     pub async fn cut(&self, client: &UpstreamClient, outgoing: &Outgoing, view: &View<'_>) -> Result<Cut, MlflowError> {
-        let (list, lookup) = match &self.0 {
-            How::List(list, lookup) => (*list, lookup),
+        let (list, with_ids, lookup) = match &self.0 {
+            How::List(list, with_ids, lookup) => (*list, *with_ids, lookup),
             How::GraphQl(document, lookup) => return document.cut(client, lookup, &outgoing.target, view).await,
         };
         match list {
@@ -144,7 +152,7 @@ impl Plan {
             | List::Issues
             | List::McpServers
             | List::McpEndpoints
-            | List::Skills => Box::pin(unscoped::cut(list, client, lookup, outgoing, view)).await,
+            | List::Skills => Box::pin(unscoped::cut(list, with_ids, client, lookup, outgoing, view)).await,
             List::Runs
             | List::LoggedModels
             | List::TracesV2

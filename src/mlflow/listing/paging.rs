@@ -40,16 +40,18 @@ pub(super) trait Weigh {
 }
 
 /// Reads from `start` until `want` rows are visible, and on to the next visible one: a page has a token exactly where
-/// something follows. `fetch` reads the upstream's page at a token, of at most so many rows and never over `largest`.
+/// something follows. `share` is how many of the rows are likely visible. `fetch` reads the upstream's page at a token, of at most so many rows and never over `largest`.
 pub(super) async fn fill<R: Weigh>(
     start: Position,
     want: usize,
+    share: f64,
     largest: usize,
     mut fetch: impl AsyncFnMut(Option<&str>, usize) -> Result<Page<R>, MlflowError>,
     mut visible: impl AsyncFnMut(&R) -> Result<bool, MlflowError>,
 ) -> Result<Filled<R>, MlflowError> {
     let (mut at, mut rows, mut bytes) = (start, Vec::new(), 0);
-    let mut size = want.saturating_add(1).saturating_add(at.skip).min(largest);
+    let expected = ((want + 1) as f64 / share.clamp(0.001, 1.0)).ceil() as usize;
+    let mut size = expected.saturating_add(at.skip).min(largest);
     for _ in 0..PAGES {
         let page = fetch(at.token.as_deref(), size).await?;
         let count = page.rows.len();
@@ -114,6 +116,7 @@ mod tests {
         let filled = fill(
             start,
             want,
+            1.0,
             largest,
             async |token, size| Ok(page_of(list, token, size, &mut asked)),
             async |row: &Row| Ok(row.1),

@@ -80,6 +80,7 @@ mod tests {
             may: &may,
             sealer,
             reader,
+            rights: 0,
         })
     }
 

@@ -8,8 +8,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::paging::fill;
+use super::paging::{Position, fill};
 use super::row::{Row, answer_of, full_answer_of, rows_of};
+use super::within::{Seen, joined};
 use super::{Cut, Parameters, View, ask, empty, readable, token};
 use crate::domain::{Kind, Resource};
 use crate::mlflow::lookup::{ExperimentRef, Lookup, ModelRef};
@@ -81,13 +82,16 @@ struct Asked<'a> {
     view: &'a View<'a>,
     /// As it came: what a page token is bound to.
     question: String,
-    token: Option<String>,
+    start: Position,
     /// As it is sent, but for the page.
     fields: Parameters,
+    /// How many of the rows that it finds are likely visible.
+    share: f64,
 }
 
 pub(super) async fn cut(
     list: List,
+    with_ids: bool,
     client: &UpstreamClient,
     lookup: &Lookup,
     request: &Outgoing,
@@ -99,16 +103,25 @@ pub(super) async fn cut(
     if view.sees_all(list) && !token::is_ours(token.as_deref()) {
         return Ok(Cut::Forward(request.clone()));
     }
+    let question = fields.question();
     let mut asked = Asked {
         client,
         view,
-        question: fields.question(),
-        token,
+        start: token::open(view, &question, token.as_deref())?,
+        question,
+        share: 1.0,
         fields,
     };
     let nothing_first = async |_: &[Row<_>]| Ok(());
     match list {
         List::Experiments => {
+            if let Some(census) = lookup.census().await {
+                let seen = lookup.seen(&census, view);
+                if seen.nothing() {
+                    return Ok(empty());
+                }
+                asked.narrow(&seen, with_ids)?;
+            }
             let visible = async |row: &Row<ExperimentRef>| {
                 lookup.learn_experiment(&row.read);
                 Ok(view.reads(row.read.resource()))
@@ -198,6 +211,30 @@ pub(super) async fn cut(
 struct Refused(StatusCode, Bytes);
 
 impl Asked<'_> {
+    /// Joins to the filter what finds little else than visible rows. A page goes on as its walk began: MLflow's tokens
+    /// count the rows that the filter found.
+    fn narrow(&mut self, seen: &Seen, with_ids: bool) -> Result<(), MlflowError> {
+        let filter = self.fields.text("filter")?.unwrap_or_default();
+        let want = self.fields.size("max_results", 1000, 50_000)?;
+        let is_first = self.start == Position::default();
+        let hint = seen.hint(want.saturating_add(1), with_ids);
+        if is_first {
+            self.start.within = hint.clause.clone();
+        }
+        self.share = if self.start.within == hint.clause {
+            hint.share
+        } else {
+            1.0
+        };
+        if let Some(clause) = &self.start.within {
+            match joined(&filter, clause) {
+                Some(filter) => self.fields = self.fields.with("filter", vec![filter.into()], false),
+                None => self.start.within = None,
+            }
+        }
+        Ok(())
+    }
+
     /// `first` is shown each of the upstream's pages before `visible` is asked for its rows.
     async fn pages<T: DeserializeOwned>(
         &self,
@@ -205,7 +242,6 @@ impl Asked<'_> {
         first: impl AsyncFn(&[Row<T>]) -> Result<(), MlflowError>,
         visible: impl AsyncFnMut(&Row<T>) -> Result<bool, MlflowError>,
     ) -> Result<Cut, MlflowError> {
-        let start = token::open(self.view, &self.question, self.token.as_deref())?;
         let want = self.fields.size("max_results", shape.sizes.0, shape.sizes.1)?;
         let mut refused = None;
         let fetch = async |token: Option<&str>, size: usize| {
@@ -225,7 +261,7 @@ impl Asked<'_> {
             first(&page.rows).await?;
             Ok(page)
         };
-        let filled = fill(start, want, LARGEST_PAGE, fetch, visible).await;
+        let filled = fill(self.start.clone(), want, self.share, LARGEST_PAGE, fetch, visible).await;
         if let Some(Refused(status, body)) = refused {
             return Ok(Cut::Answer(status, body));
         }

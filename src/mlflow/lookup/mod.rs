@@ -1,19 +1,23 @@
 //! From the ids in a request to the names that grants speak of, asked of the upstream and remembered for a while.
 
 mod cache;
+mod index;
 mod question;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use quick_cache::sync::Cache;
 use serde::Deserialize;
 use serde_json::Value;
 
 use self::cache::Remembered;
+pub(super) use self::index::Census;
+use self::index::Index;
 use self::question::{Question, is_experiment_id, is_plain_id, query, text};
 use super::MlflowError;
-use super::listing::View;
+use super::listing::{Seen, View};
 use crate::domain::{Clock, Kind, Resource};
 use crate::outbound::UpstreamClient;
 
@@ -29,6 +33,9 @@ const FEW: usize = 100;
 /// Experiments in one page of all, and pages at most.
 const PAGE: usize = 1000;
 const PAGES: usize = 100;
+
+/// Callers whose part of all experiments is remembered.
+const READERS: usize = 1000;
 
 /// Look-ups in flight for one request.
 const AT_ONCE: usize = 8;
@@ -113,6 +120,8 @@ pub struct Lookup {
     models: Remembered<String, Arc<ModelRef>>,
     datasets: Remembered<String, Arc<[String]>>,
     gateway: Remembered<(Kind, String), Arc<str>>,
+    index: Index,
+    seen: Cache<(String, u64), (u64, Arc<Seen>)>,
 }
 
 impl std::fmt::Debug for Lookup {
@@ -129,7 +138,9 @@ impl Lookup {
             experiments: Remembered::new(20_000, NAME_LIFETIME, clock.clone()),
             models: Remembered::new(20_000, NAME_LIFETIME, clock.clone()),
             datasets: Remembered::new(5_000, NAME_LIFETIME, clock.clone()),
-            gateway: Remembered::new(2_000, NAME_LIFETIME, clock),
+            gateway: Remembered::new(2_000, NAME_LIFETIME, clock.clone()),
+            index: Index::new(clock),
+            seen: Cache::new(READERS),
         }
     }
 
@@ -174,6 +185,24 @@ impl Lookup {
             found.push(self.experiment(id).await?);
         }
         Ok(found)
+    }
+
+    /// All experiments by name; `None` where this MLflow cannot be asked so, or has too many.
+    pub(super) async fn census(&self) -> Option<Arc<Census>> {
+        Box::pin(self.index.census(&self.question)).await
+    }
+
+    /// What of the census a caller may see: remembered for as long as neither it nor their rights change.
+    pub(super) fn seen(&self, census: &Census, view: &View<'_>) -> Arc<Seen> {
+        let key = (view.reader.to_owned(), view.rights);
+        if let Some((generation, seen)) = self.seen.get(&key)
+            && generation == census.generation
+        {
+            return seen;
+        }
+        let seen = Arc::new(Seen::of(census, view));
+        self.seen.insert(key, (census.generation, seen.clone()));
+        seen
     }
 
     /// Not remembered: the name may mean another experiment by the next request.
@@ -475,8 +504,11 @@ impl Lookup {
     }
 
     /// A rename, delete or restore passed by.
-    pub fn forget_experiment(&self, id: &str) {
-        self.experiments.forget(&id.to_owned());
+    pub fn forget_experiment(&self, id: Option<&str>) {
+        if let Some(id) = id {
+            self.experiments.forget(&id.to_owned());
+        }
+        self.index.outdate();
     }
 
     /// A rename, delete or tag passed by.
