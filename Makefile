@@ -1,7 +1,7 @@
 # mlgate: every target says in one line what it does; `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help demo test lint deny bench docs image chart
+.PHONY: help demo test lint deny bench docs image chart cluster
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -10,7 +10,7 @@ demo: ## run a real MLflow with samples and mlgate in front of it at http://loca
 	@config/demo/run.sh
 
 test: ## install what is missing and run every test
-	@integration-tests/setup.sh redis nginx browser mlflow-3.18 mlflow-3.5 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny
+	@integration-tests/setup.sh redis nginx browser mlflow-3.18 mlflow-3.5 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny helm kubernetes kube-score
 	@$(MAKE) --no-print-directory lint deny
 	cargo test --locked
 
@@ -18,6 +18,7 @@ lint: ## formatting and clippy, warnings refused
 	cargo fmt --check
 	@echo "format ok"
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features --features cli -- -D warnings
 	@echo "clippy ok"
 
 deny: ## licences, bans and advisories of all dependencies
@@ -35,5 +36,12 @@ docs: ## the book is plain Markdown in docs/; this builds the program's own docu
 image: ## the container image
 	@echo "the image does not exist yet" >&2; exit 1
 
-chart: ## the Helm chart
-	@echo "the chart does not exist yet" >&2; exit 1
+chart: ## the Helm chart, linted and packed into target/chart
+	@integration-tests/setup.sh helm
+	@for helm in helm-3 helm-4; do target/parts/helm/$$helm lint --strict --quiet charts/mlgate --values integration-tests/support/chart/base.yaml || exit 1; done
+	@mkdir -p target/chart
+	@target/parts/helm/helm-4 package charts/mlgate --destination target/chart
+
+cluster: ## the chart on a real Kubernetes API server, which this builds (once, a quarter of an hour)
+	@integration-tests/setup.sh helm kubernetes kube-apiserver
+	@integration-tests/chart_cluster.sh

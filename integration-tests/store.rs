@@ -9,7 +9,7 @@ use mlgate::config::StoreKind;
 use mlgate::domain::{Clock, Identity, Random, Secret, SystemClock, SystemRandom, Timestamp};
 use mlgate::sessions::{SessionError, Sessions, Settings};
 use mlgate::store::{Store, connect};
-use mlgate::tokens::Tokens;
+use mlgate::tokens::{self, Tokens};
 
 use crate::support::redis::Redis;
 
@@ -292,9 +292,14 @@ impl Replica {
             outage_grace,
         };
         let tokens = Tokens::new(
-            vec![[7; 32]],
-            MINUTE,
-            outage_grace,
+            tokens::Settings {
+                secrets: vec![[7; 32]],
+                recheck: MINUTE,
+                outage_grace,
+                access_lifetime: MINUTE,
+                refresh_idle: MINUTE * 60,
+                refresh_absolute: MINUTE * 120,
+            },
             store.clone(),
             clock.clone(),
             random.clone(),

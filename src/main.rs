@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 /// A request makes some hundred small pieces: glibc's allocator took a fifth of its time.
+#[cfg(feature = "server")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

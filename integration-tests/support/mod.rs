@@ -13,6 +13,7 @@ pub mod keycloak;
 pub mod ldap;
 pub mod lying_provider;
 pub mod mlflow;
+pub mod oauth;
 pub mod oidc;
 pub mod process;
 pub mod redis;

@@ -10,6 +10,7 @@ use crate::domain::{Random, SystemRandom};
 
 mod audit;
 mod check;
+mod client;
 mod files;
 mod google;
 mod ldap;
@@ -33,6 +34,7 @@ mod value;
 
 pub use audit::{Audit, OnAuditFailure};
 pub use check::Check;
+pub use client::{BUILT_IN_CLIENT, Client, GrantType};
 pub use google::{GOOGLE, GoogleApi, GoogleGroups, ServiceAccount};
 pub use ldap::{LdapProvider, LdapSchema, LdapUrl, NestedGroups};
 pub use limits::{Limits, Rate};
@@ -40,7 +42,7 @@ pub use listen::{Listen, ListenTls};
 pub use network::Network;
 pub use pages::Pages;
 pub use problem::Problem;
-pub use provider::{LocalProvider, OidcProvider, Provider, ProviderKind};
+pub use provider::{CLIENTS, LocalProvider, OidcProvider, Provider, ProviderKind};
 pub use role::{Grant, Role};
 pub use saml::{IdpEndpoint, IdpKey, IdpMetadata, MetadataSource, SamlBinding, SamlKey, SamlProvider, UserAttribute};
 pub use session::{Session, StoreKind};
@@ -68,6 +70,7 @@ pub struct Config {
     pub session: Session,
     pub check: Check,
     pub providers: Vec<Provider>,
+    pub clients: Vec<Client>,
     pub trusted_issuers: Vec<TrustedIssuer>,
     pub roles: Vec<Role>,
     pub tokens: Tokens,
@@ -161,6 +164,10 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
     let session = session::read(root.section("session"), public_url.as_ref(), random);
     let check = check::read(root.section("check"));
     let (providers, mut provider_ids) = provider::read_all(&root, public_url.as_ref());
+    let clients = client::read_all(&root);
+    if !clients.is_empty() {
+        provider_ids.insert(provider::CLIENTS.to_owned());
+    }
     let trusted_issuers = trusted_issuer::read_all(&root, &mut provider_ids);
     let roles = role::read_all(&root, &provider_ids, &upstream_names);
     let tokens = tokens::read(root.section("tokens"));
@@ -168,7 +175,6 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
     let limits = limits::read(root.section("limits"));
     let pages = pages::read(root.section("pages"));
     let telemetry = telemetry::read(root.section("telemetry"));
-    not_yet(&root, "client", "OAuth clients");
     not_yet(&root, "protected_alias", "protected aliases");
     root.finish();
     Some(Config {
@@ -180,6 +186,7 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
         session: session?,
         check,
         providers,
+        clients,
         trusted_issuers,
         roles,
         tokens: tokens?,

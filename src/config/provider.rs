@@ -54,8 +54,11 @@ pub struct OidcProvider {
     pub google_groups: Option<GoogleGroups>,
 }
 
+/// What stands in a provider's place in roles and in the trail, of clients that act for themselves.
+pub const CLIENTS: &str = "client";
+
 /// Ids that stand for something else in roles and in the trail.
-const RESERVED: [&str; 2] = ["client", "mlgate"];
+const RESERVED: [&str; 2] = [CLIENTS, "mlgate"];
 
 /// The providers, and the ids that were given, those of broken entries included.
 pub(super) fn read_all(root: &Section<'_>, public_url: Option<&Url>) -> (Vec<Provider>, BTreeSet<String>) {

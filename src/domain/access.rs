@@ -1,6 +1,7 @@
 //! What a request asks for: a permission on a resource. Names are MLflow's own (`mlflow/server/auth/permissions.py`).
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -110,10 +111,28 @@ pub enum Target {
     Every,
 }
 
+/// What the gateway's own tags say of a resource; nobody else can write them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Marks {
+    /// `provider:user` of who made it.
+    pub owner: Option<String>,
+    pub shares: Vec<Share>,
+}
+
+/// A permission that somebody who may gave to a group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Share {
+    /// `provider:group`.
+    pub group: String,
+    pub permission: Permission,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Resource {
     pub kind: Kind,
     pub target: Target,
+    /// Of one that is there; `None` where it bears none.
+    pub marks: Option<Arc<Marks>>,
 }
 
 impl Resource {
@@ -124,6 +143,7 @@ impl Resource {
                 id: Some(id.into()),
                 name: Some(name.into()),
             },
+            marks: None,
         }
     }
 
@@ -134,6 +154,7 @@ impl Resource {
                 id: None,
                 name: Some(name.into()),
             },
+            marks: None,
         }
     }
 
@@ -141,6 +162,7 @@ impl Resource {
         Self {
             kind,
             target: Target::Unknown { id: id.into() },
+            marks: None,
         }
     }
 
@@ -148,7 +170,13 @@ impl Resource {
         Self {
             kind,
             target: Target::Every,
+            marks: None,
         }
+    }
+
+    /// The same, bearing these.
+    pub fn marked(self, marks: Option<Arc<Marks>>) -> Self {
+        Self { marks, ..self }
     }
 
     /// The server itself; there is only one, so its name is fixed.

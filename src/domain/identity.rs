@@ -29,6 +29,11 @@ impl Identity {
     pub fn qualified_user(&self) -> String {
         format!("{}:{}", self.provider, self.user)
     }
+
+    /// `provider:group`, as roles' `groups` and shares spell them.
+    pub fn qualified_groups(&self) -> impl Iterator<Item = String> {
+        self.groups.iter().map(|group| format!("{}:{group}", self.provider))
+    }
 }
 
 /// How a request showed who is asking.

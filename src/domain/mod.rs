@@ -7,12 +7,15 @@ mod jwk;
 mod random;
 mod reason;
 mod secret;
+mod visible;
+#[cfg(feature = "server")]
 pub mod xml;
 
-pub use access::{Access, Kind, Permission, Requires, Resource, Target};
+pub use access::{Access, Kind, Marks, Permission, Requires, Resource, Share, Target};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use identity::{Caller, Identity, Scope, Via};
 pub use jwk::{Algorithm, Jwk, KeySet, PublicKey};
 pub use random::{Random, SystemRandom};
 pub use reason::{Reason, ReasonCode};
 pub use secret::Secret;
+pub use visible::visible;

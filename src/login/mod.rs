@@ -4,6 +4,7 @@ mod account;
 mod attempt;
 mod diary;
 mod ended;
+pub mod oauth2;
 mod return_to;
 mod round_trip;
 
@@ -23,6 +24,7 @@ use crate::tokens::Tokens;
 use attempt::Attempts;
 use diary::{Diary, actor_of};
 use ended::Heard;
+use oauth2::Oauth;
 
 pub use account::Account;
 pub use attempt::Browser;
@@ -129,6 +131,7 @@ pub struct Login {
     throttle: Throttle,
     beginnings: Throttle,
     account: Account,
+    oauth: Oauth,
     diary: Diary,
     metrics: Arc<Metrics>,
     returns: ReturnPaths,
@@ -146,6 +149,7 @@ impl Login {
         };
         Self {
             account: Account::new(&parts, diary.clone()),
+            oauth: Oauth::new(config, &parts, diary.clone()),
             diary,
             metrics: parts.metrics,
             providers: parts.providers,
@@ -185,6 +189,11 @@ impl Login {
     /// A person's own sessions and tokens.
     pub fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// The authorization server.
+    pub fn oauth(&self) -> &Oauth {
+        &self.oauth
     }
 
     pub fn return_to(&self, asked: &str) -> ReturnTo {

@@ -99,11 +99,13 @@ impl Requires for Request {
 }
 
 pub mod account;
+mod attribution;
 pub mod canonical;
 mod fields;
 pub mod graphql;
 pub mod listing;
 pub mod lookup;
+mod marks;
 mod resolve;
 pub mod routes;
 pub mod sources;

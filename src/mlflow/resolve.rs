@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::canonical::{Target, hides_escape};
 use super::lookup::{Child, ExperimentRef, Lookup};
 use super::routes::{At, Found, Need};
-use super::{MlflowError, fields, graphql, listing, sources, spans, tags};
+use super::spans::Export;
+use super::{MlflowError, fields, graphql, listing, sources, tags};
 use crate::domain::{Access, Kind, Permission, Resource};
 
 /// Ids that one request may name: each costs a look-up when it is new.
@@ -21,6 +22,7 @@ pub(super) struct Parts<'a> {
     /// `None` for an empty body, and for one that does not decide.
     pub(super) json: Option<&'a Map<String, Value>>,
     pub(super) body: &'a Bytes,
+    pub(super) export: Option<&'a Export<'a>>,
     pub(super) header: &'a dyn Fn(&str) -> Result<Option<String>, MlflowError>,
 }
 
@@ -471,11 +473,9 @@ impl Resolver<'_> {
         let mut all = self.experiments(Permission::Edit, experiment).await?;
         let run = self.parts.values(At::Header("x-mlflow-run-id"))?;
         all.extend(self.children(Child::Run, Permission::Edit, run, false).await?);
-        let content_type = (self.parts.header)("content-type")?.unwrap_or_default();
-        let encoding = (self.parts.header)("content-encoding")?;
-        let traces = spans::read(self.parts.body, &content_type, encoding.as_deref())?;
+        let traces = self.parts.export.map(|export| export.traces.iter().cloned().collect());
         all.extend(
-            self.children(Child::Trace, Permission::Edit, traces.into_iter().collect(), true)
+            self.children(Child::Trace, Permission::Edit, traces.unwrap_or_default(), true)
                 .await?,
         );
         Ok(all)

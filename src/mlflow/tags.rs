@@ -6,14 +6,14 @@ use serde_json::{Map, Value};
 
 use super::canonical::Target;
 use super::routes::Found;
-use super::{MlflowError, fields};
+use super::{MlflowError, attribution, fields, marks};
 
 /// The tag that makes a registered model a prompt.
 const PROMPT: &str = "mlflow.prompt.is_prompt";
 /// What the gateway alone writes.
 const OWN: &str = "mlgate.";
 /// A root span's attribute with this prefix becomes a tag of its trace (`mlflow/tracing/constant.py`).
-const OF_SPAN: &str = "mlflow.traceTag.";
+pub(super) const OF_SPAN: &str = "mlflow.traceTag.";
 /// Where MLflow looks for the files and spans of a trace (`mlflow/server/handlers.py`, `_HANDLER_BLOCKED_TRACE_TAGS`). Before
 /// 3.13 it goes wherever a client sends it.
 const STORAGE: [&str; 3] = [
@@ -21,6 +21,27 @@ const STORAGE: [&str; 3] = [
     "mlflow.trace.spanslocation",
     "mlflow.trace.archivelocation",
 ];
+
+/// Whether a key is that of the tag which names a thing's maker, or could be to a database that compares without case,
+/// blanks or accents.
+pub(super) fn names_maker(key: &str) -> bool {
+    is_or_resembles(key, attribution::USER)
+}
+
+/// MySQL's usual collations take `é` and `E` for `e`, and some characters for nothing: what is left of such a key says what it
+/// could be. A key of plain characters is itself.
+fn is_or_resembles(key: &str, reserved: &str) -> bool {
+    let plain: String = key
+        .chars()
+        .filter(|character| character.is_ascii_graphic())
+        .map(|character| character.to_ascii_lowercase())
+        .collect();
+    if key.trim().is_ascii() {
+        return key.trim().eq_ignore_ascii_case(reserved);
+    }
+    let mut left = reserved.chars();
+    plain.len() * 2 > reserved.len() && plain.chars().all(|character| left.any(|other| other == character))
+}
 
 /// A tag to be written; its value is `None` where it is taken off, or is no text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +65,8 @@ impl<'a> Tag<'a> {
 
     fn is_own(&self) -> bool {
         self.folded().starts_with(OWN)
+            || is_or_resembles(&self.key, marks::OWNER)
+            || is_or_resembles(&self.key, marks::SHARE)
     }
 
     /// Whether MLflow would look for a trace's files or spans where this tag says.
@@ -137,17 +160,48 @@ pub(super) fn refuse_reserved(action: &str, tags: &[Tag<'_>]) -> Result<(), Mlfl
     Ok(())
 }
 
+/// Refuses to name a thing's maker in a request that does nothing else. In lists of tags the name is left out.
+///
+/// # Errors
+/// `Malformed` where the one tag that is written or taken off is that of the maker.
+pub(super) fn refuse_maker(
+    found: &Found,
+    target: &Target,
+    json: Option<&Map<String, Value>>,
+) -> Result<(), MlflowError> {
+    let in_path = found
+        .values
+        .iter()
+        .filter(|(name, _)| matches!(*name, "key" | "tag_key"));
+    let in_query = target.query.iter().filter(|(name, _)| name == "key");
+    let in_body = json.and_then(|map| fields::field(map, "key")?.as_str());
+    let mut keys = in_path
+        .map(|(_, key)| key.as_str())
+        .chain(in_query.map(|(_, key)| key.as_str()))
+        .chain(in_body);
+    if keys.any(names_maker) {
+        Err(malformed("Who made a thing is said when it is made, and stays."))
+    } else {
+        Ok(())
+    }
+}
+
 /// Refuses a span's or a resource's attribute that MLflow would make a tag of its trace which is not a client's to write.
 ///
 /// # Errors
 /// `Malformed` for such an attribute.
 pub(super) fn refuse_reserved_attribute(key: &str) -> Result<(), MlflowError> {
-    let tag = Tag::new(key.trim().strip_prefix(OF_SPAN).unwrap_or(key), None);
+    let tag = Tag::new(of_attribute(key), None);
     if tag.is_own() || tag.is_storage() {
         Err(malformed("An attribute of a span names a tag that is not a client's."))
     } else {
         Ok(())
     }
+}
+
+/// The tag that an attribute may become.
+pub(super) fn of_attribute(key: &str) -> &str {
+    key.trim().strip_prefix(OF_SPAN).unwrap_or(key)
 }
 
 #[cfg(test)]
@@ -190,6 +244,32 @@ mod tests {
             r#"{"tags": [{"key": " mlflow.prompt.is_prompt", "value": "true"}]}"#,
         ] {
             assert!(makes(twice).is_err(), "{twice}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_a_database_could_take_for_the_makers_is_one() {
+        for key in [
+            "mlflow.user",
+            "MLflow.User",
+            " mlflow.user ",
+            "mlfl\u{f6}w.user",
+            "mlflow.use\u{301}r",
+            "mlflow.\u{200b}user",
+        ] {
+            assert!(names_maker(key), "{key:?}");
+        }
+        for key in [
+            "user",
+            "mlflow.users",
+            "mlflow.trace.user",
+            "mlflow.source.name",
+            "b\u{e9}n\u{e9}fice",
+            "k\u{e4}se",
+            "\u{7528}\u{6237}",
+            "",
+        ] {
+            assert!(!names_maker(key), "{key:?}");
         }
     }
 

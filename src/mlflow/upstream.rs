@@ -1,5 +1,6 @@
 //! One MLflow server: its version, its table, its look-ups; and from a request to what it asks for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,12 +10,13 @@ use serde_json::{Map, Value};
 
 use super::canonical::{self, Target};
 use super::listing::Plan;
-use super::lookup::Lookup;
+use super::lookup::{Child, Lookup};
 use super::resolve::{self, Parts};
 use super::routes::{Body, Found, List, Need, Reply, Routes, Row, Verb, Version};
-use super::{Answer, MlflowError, Outgoing, OutgoingBody, Request, Source, fields, tags};
+use super::spans::Export;
+use super::{Answer, MlflowError, Outgoing, OutgoingBody, Request, Source, attribution, fields, tags};
 use crate::config;
-use crate::domain::{Access, Clock, Kind, Permission, Resource};
+use crate::domain::{Access, Clock, Identity, Kind, Permission, Resource};
 use crate::outbound::UpstreamClient;
 
 /// MLflow's answer to `/version`.
@@ -26,6 +28,8 @@ pub struct Mlflow {
     routes: Routes,
     artifact_roots: Vec<String>,
     assistant: bool,
+    /// `attribution = "enforce"`.
+    attribution: bool,
     /// Set in the configuration: never asked for.
     fixed: bool,
     /// Major and minor, 16 bits each; 0 until it is known.
@@ -53,6 +57,7 @@ impl Mlflow {
             routes: Routes::new(),
             artifact_roots: config.artifact_roots.clone(),
             assistant: config.assistant,
+            attribution: config.attribution,
             fixed: fixed.is_some(),
             version: AtomicU32::new(fixed.map_or(0, pack)),
         }
@@ -101,19 +106,36 @@ impl Mlflow {
             .is_some_and(|found| found.row.needs == [Need::Public])
     }
 
-    /// What the request asks for, in its one spelling.
+    /// What the request asks for, in its one spelling, and what it makes signed by who asks.
     ///
     /// # Errors
     /// `Malformed`, `UnknownRoute`, `TooLarge`, `NotReady`, or what a look-up ran into.
-    pub async fn request(&self, source: &mut impl Source) -> Result<Request, MlflowError> {
+    pub async fn request(&self, source: &mut impl Source, caller: Option<&Identity>) -> Result<Request, MlflowError> {
         let method = canonical::method(source.method())?;
         let target = canonical::target(source.path(), source.query())?;
         let version = self.version().ok_or(MlflowError::NotReady)?;
         let found = self.find(&method, &target, version)?;
         let row = found.row;
-        let (body, json) = read_body(row, source).await?;
+        let (mut body, mut json) = read_body(row, source).await?;
         one_spelling(&found, &target, json.as_ref())?;
         tags::refuse_reserved(row.action, &tags::named(&found, &target, json.as_ref()))?;
+        let signer = caller.filter(|_| self.attribution);
+        if let Some(signer) = signer {
+            tags::refuse_maker(&found, &target, json.as_ref())?;
+            if let Some(json) = &mut json
+                && attribution::sign(row, json, signer)?
+            {
+                body = written(json)?;
+            }
+        }
+        let export = match row.body {
+            Body::Otlp => {
+                let content_type = one_header(source, "content-type")?.unwrap_or_default();
+                let encoding = one_header(source, "content-encoding")?;
+                Some(Export::read(&body, &content_type, encoding.as_deref())?)
+            }
+            Body::None | Body::Json | Body::MaybeJson | Body::Stream => None,
+        };
         let (mut accesses, plan) = {
             let header = |name: &str| one_header(source, name);
             let parts = Parts {
@@ -121,6 +143,7 @@ impl Mlflow {
                 target: &target,
                 json: json.as_ref(),
                 body: &body,
+                export: export.as_ref(),
                 header: &header,
             };
             resolve::accesses(&self.lookup, &self.artifact_roots, &parts).await?
@@ -132,10 +155,18 @@ impl Mlflow {
             .query
             .iter()
             .any(|(name, value)| name == "path" && !value.is_empty());
+        let signed = match (signer, &export, &mut json) {
+            (Some(signer), Some(export), _) => {
+                let made = self.made(&export.traces).await?;
+                Some(export.signed(&signer.user, &made)?.into())
+            }
+            (Some(_), None, Some(json)) if row.action == "trace.start" => self.sign_again(json).await?,
+            _ => None,
+        };
         let body = match row.body {
             Body::Stream => OutgoingBody::Stream,
             _ if body.is_empty() => OutgoingBody::Empty,
-            _ => OutgoingBody::Bytes(body),
+            _ => OutgoingBody::Bytes(signed.unwrap_or(body)),
         };
         Ok(Request {
             action: row.action,
@@ -147,6 +178,29 @@ impl Mlflow {
             },
             answer: self.answer(row.reply, version, plan, names_a_folder),
         })
+    }
+
+    /// Those of the traces that have a maker already. What was just looked up is not asked for again, and new ones were not found.
+    async fn made(&self, traces: &BTreeSet<String>) -> Result<BTreeSet<String>, MlflowError> {
+        let mut made = BTreeSet::new();
+        for id in traces.iter().filter(|id| self.lookup.is_known(Child::Trace, id)) {
+            if self.lookup.maker_of_trace(id).await?.is_some() {
+                made.insert(id.clone());
+            }
+        }
+        Ok(made)
+    }
+
+    /// A trace that is there already keeps its maker, whoever starts it once more.
+    async fn sign_again(&self, json: &mut Map<String, Value>) -> Result<Option<Bytes>, MlflowError> {
+        let Some(id) = attribution::started(json).filter(|id| self.lookup.is_known(Child::Trace, id)) else {
+            return Ok(None);
+        };
+        let Some(maker) = self.lookup.maker_of_trace(id).await? else {
+            return Ok(None);
+        };
+        attribution::sign_again(json, &maker)?;
+        written(json).map(Some)
     }
 
     /// A request was carried out: what it may have renamed, deleted or tagged is asked for again.
@@ -205,6 +259,13 @@ impl Mlflow {
             Reply::List(List::ArtifactFolders) if names_a_folder => Answer::Forward,
             Reply::List(list) => Answer::Listed(Plan::of(list, version, self.lookup.clone())),
         }
+    }
+}
+
+fn written(json: &Map<String, Value>) -> Result<Bytes, MlflowError> {
+    match serde_json::to_vec(json) {
+        Ok(body) => Ok(body.into()),
+        Err(_) => Err(malformed("The body cannot be written in one spelling.")),
     }
 }
 

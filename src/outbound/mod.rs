@@ -1,11 +1,20 @@
 //! The way out: the client for MLflow and the one for identity providers.
 
+#[cfg(feature = "server")]
 pub mod body;
+#[cfg(feature = "server")]
 mod pool;
+#[cfg(feature = "server")]
 pub mod provider;
+#[cfg(feature = "server")]
 pub mod tls;
+pub mod trust;
+#[cfg(feature = "server")]
 pub mod upstream;
+#[cfg(feature = "server")]
 mod wire;
 
+#[cfg(feature = "server")]
 pub use body::LocalBody;
+#[cfg(feature = "server")]
 pub use upstream::{UpstreamClient, UpstreamError};

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use thiserror::Error;
-use url::{Host, Url};
+use url::Url;
+
+pub use super::trust::is_plain_loopback;
+use super::trust::roots;
 
 #[derive(Debug, Error)]
 pub enum ProviderClientError {
@@ -130,38 +131,6 @@ impl<'c> AsyncHttpClient<'c> for ProviderClient {
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(self.send(request))
     }
-}
-
-/// `http` to this machine, the only place that plain http may go to.
-pub fn is_plain_loopback(url: &Url) -> bool {
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    url.scheme() == "http" && loopback
-}
-
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| named(&error))? {
-                roots
-                    .add(certificate.map_err(|error| named(&error))?)
-                    .map_err(|error| named(&error))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    if ca_file.is_some() && roots.is_empty() {
-        return Err("the CA file holds no certificate".to_owned());
-    }
-    Ok(roots)
 }
 
 /// Scheme, host and path: queries may carry secrets.

@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::WantsClientCert;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder};
 use tokio_rustls::TlsConnector;
 
 use crate::config;
+
+use super::trust::{certificates, roots, told};
 
 /// The connector for an upstream; `None` for plain http. With `ca_file` the system's roots are not believed.
 ///
@@ -47,33 +49,4 @@ fn believing(ca_file: Option<&Path>) -> Result<ConfigBuilder<ClientConfig, Wants
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots(ca_file)?))
-}
-
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(file) => {
-            for certificate in certificates(file)? {
-                roots.add(certificate).map_err(|error| told(file, error))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    Ok(roots)
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| told(file, error))?;
-    if found.is_empty() {
-        return Err(format!("{} holds no certificate", file.display()));
-    }
-    Ok(found)
-}
-
-fn told(file: &Path, error: impl std::fmt::Display) -> String {
-    format!("{}: {error}", file.display())
 }

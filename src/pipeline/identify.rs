@@ -1,5 +1,8 @@
 //! Who is asking: by session cookie, bearer token, a trusted issuer's JWT, or a token as the password of Basic.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -7,7 +10,7 @@ use crate::domain::{Caller, Scope, Timestamp, Via};
 use crate::mlflow::Source;
 use crate::providers::{Issuers, ProviderError};
 use crate::sessions::SessionError;
-use crate::tokens::{TokenError, Tokens};
+use crate::tokens::{Token, TokenError, Tokens};
 
 use super::incoming::{Incoming, name};
 use super::recheck::Rechecked;
@@ -26,7 +29,8 @@ impl Gate {
         is_public: impl FnOnce() -> bool,
     ) -> Result<Option<Caller>, Stopped> {
         if let Some(value) = shown(incoming)? {
-            return self.by_header(incoming, value).await.map(Some);
+            let (caller, _) = self.by_header(value, incoming.address).await?;
+            return Ok(Some(caller));
         }
         match self.by_cookie(incoming).await {
             Err(_) if is_public() => Ok(None),
@@ -66,36 +70,59 @@ impl Gate {
         })
     }
 
-    async fn by_header(&self, incoming: &Incoming, value: &[u8]) -> Result<Caller, Stopped> {
+    /// Whoever an `Authorization` header's value shows, and when that ends.
+    ///
+    /// # Errors
+    /// When it is no credential, or nobody can tell now.
+    pub async fn by_header(&self, value: &[u8], address: IpAddr) -> Result<(Caller, Timestamp), Stopped> {
         let (via, text) = credential(value).ok_or(Stopped::BadCredential)?;
         if via == Via::Token && Issuers::looks_like_one(&text) {
-            return self.by_jwt(incoming, &text).await;
+            return self.by_jwt(&text, address).await;
         }
-        if !Tokens::looks_like_one(&text) {
-            return Err(Stopped::BadCredential);
-        }
-        let find = async || match self.tokens.find(&text).await {
-            Ok(token) => token.ok_or(Stopped::BadCredential),
-            Err(TokenError::Unavailable) => Err(Stopped::StoreAway),
-            Err(TokenError::Invalid(_)) => Err(Stopped::BadCredential),
-        };
-        let mut token = find().await?;
-        if self.rechecks.token(&token).await {
-            token = find().await?;
-        }
-        let identity = token.identity.clone();
-        Ok(Caller {
-            identity,
+        let token = self.token(&text).await?;
+        let caller = Caller {
+            identity: token.identity.clone(),
             via,
             credential: Some(token.id.clone()),
             scope: Scope {
                 read_only: token.read_only,
             },
-            address: incoming.address,
-        })
+            address,
+        };
+        Ok((caller, token.expires))
     }
 
-    async fn by_jwt(&self, incoming: &Incoming, token: &str) -> Result<Caller, Stopped> {
+    /// The live token behind the text of a personal or an access token, with groups that are young enough.
+    ///
+    /// # Errors
+    /// When there is none, or nobody can tell now.
+    pub async fn token(&self, text: &str) -> Result<Arc<Token>, Stopped> {
+        if !Tokens::looks_like_one(text) {
+            return Err(Stopped::BadCredential);
+        }
+        let find = async || match self.tokens.find(text).await {
+            Ok(token) => token.ok_or(Stopped::BadCredential),
+            Err(TokenError::Unavailable) => Err(Stopped::StoreAway),
+            Err(TokenError::Invalid(_)) => Err(Stopped::BadCredential),
+        };
+        let mut token = find().await?;
+        match self.rechecks.token(&token).await {
+            // Where only a browser could ask, a program goes on with what is known, until the token ends.
+            Rechecked::Young | Rechecked::ByBrowser => {}
+            Rechecked::Now => {
+                token = find().await?;
+                self.must_be_young_enough(token.checked)?;
+            }
+        }
+        Ok(token)
+    }
+
+    /// Asks the provider about a token's owner where that is due; who has gone has no token any more then.
+    pub async fn recheck(&self, token: &Token) {
+        self.rechecks.token(token).await;
+    }
+
+    async fn by_jwt(&self, token: &str, address: IpAddr) -> Result<(Caller, Timestamp), Stopped> {
         let workload = self.issuers.identify(token).await.map_err(|error| match error {
             ProviderError::Unavailable(_) => Stopped::IssuerAway,
             ProviderError::Refused(text) => Stopped::BadJwt(format!("Refused: {text}.")),
@@ -103,13 +130,14 @@ impl Gate {
                 Stopped::BadCredential
             }
         })?;
-        Ok(Caller {
+        let caller = Caller {
             identity: workload.identity,
             via: Via::Jwt,
             credential: Some(workload.id),
             scope: Scope::default(),
-            address: incoming.address,
-        })
+            address,
+        };
+        Ok((caller, workload.expires))
     }
 
     /// A provider that does not answer is waited for, for `outage_grace`; then its word is too old to go by.

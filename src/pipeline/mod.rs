@@ -157,7 +157,8 @@ impl Gate {
             self.limit(|limit| limit.admit_user(provider, user)).await?;
         }
         // Boxed: what a request may look up takes more room than a worker's stack should give each caller.
-        let request = Box::pin(upstream.mlflow.request(incoming)).await?;
+        let asking = caller.as_ref().map(|caller| caller.identity.as_ref());
+        let request = Box::pin(upstream.mlflow.request(incoming, asking)).await?;
         record.asks(&request);
         let standing = introduction.as_deref().map(|introduction| &introduction.standing);
         let permit = self.policy.authorize(caller.zip(standing), request)?;
@@ -213,6 +214,12 @@ impl Gate {
     /// Whether `[network]` lets this address in; for every page, MLflow's and ours.
     pub fn may_connect(&self, address: IpAddr) -> bool {
         address::may_connect(address, &self.config.network)
+    }
+
+    /// Whether a caller reaches the operator's pages, on whichever upstream. A token that may only read does not.
+    pub fn is_admin(&self, caller: &Caller) -> bool {
+        let holds = |upstream: &Upstream| self.policy.roles_of(&caller.identity, &upstream.name).are_admin();
+        !caller.scope.read_only && self.upstreams.iter().any(holds)
     }
 
     pub fn is_trusted(&self, address: IpAddr) -> bool {

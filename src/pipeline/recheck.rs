@@ -85,15 +85,27 @@ impl Rechecks {
         Rechecked::Now
     }
 
-    /// Likewise for a token. True when it was too late to go on with what is known: then it was waited for, and the token must
-    /// be looked up again.
-    pub(super) async fn token(&self, token: &Token) -> bool {
+    /// Likewise for a token.
+    pub(super) async fn token(&self, token: &Token) -> Rechecked {
         if !self.means.tokens.due_for_recheck(token) {
-            return false;
+            return Rechecked::Young;
+        }
+        let is_overdue = self.means.tokens.overdue_for_recheck(token);
+        let way = self.means.ways.get(&token.identity.provider);
+        if way.is_some_and(Way::rechecks_in_browser) {
+            return if is_overdue {
+                Rechecked::ByBrowser
+            } else {
+                Rechecked::Young
+            };
         }
         let (means, id) = (self.means.clone(), token.id.clone());
         let landed = self.join(&token.id, async move { means.recheck_token(&id).await }.boxed());
-        self.means.tokens.overdue_for_recheck(token) && wait(landed).await
+        if !is_overdue {
+            return Rechecked::Young;
+        }
+        wait(landed).await;
+        Rechecked::Now
     }
 
     /// The flight of an id, a new one where there is none. It goes on when nobody waits any more.
@@ -120,21 +132,20 @@ impl Rechecks {
     }
 }
 
-/// What became of a session's recheck.
+/// What became of a recheck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rechecked {
     /// What is known is young enough.
     Young,
-    /// It was too late to go on with that: the provider was waited for, and the session must be looked up again.
+    /// It was too late to go on with that: the provider was waited for, and the session or token must be looked up again.
     Now,
     /// It is too late, and nobody but the person's browser can ask.
     ByBrowser,
 }
 
-async fn wait(landed: Shared<BoxFuture<'static, ()>>) -> bool {
+async fn wait(landed: Shared<BoxFuture<'static, ()>>) {
     // Who is too slow is asked on in the background.
     let _ = tokio::time::timeout(PATIENCE, landed).await;
-    true
 }
 
 impl Means {
@@ -168,8 +179,8 @@ impl Means {
             Ok(Some(token)) => token,
             Ok(None) | Err(_) => return,
         };
-        let done = match self.ask(&claimed.identity, None).await {
-            Answer::Still(vouched) => self.tokens.update(id, vouched.identity).await.map(drop),
+        let done = match self.ask(&claimed.identity, claimed.provider_state.as_deref()).await {
+            Answer::Still(vouched) => self.tokens.update(id, vouched.identity, vouched.state).await.map(drop),
             Answer::NoMore(why) => {
                 let ended = self.tokens.revoke(id).await.map(|ended| ended.is_some());
                 if let Ok(true) = ended {

@@ -3,7 +3,7 @@
 use crate::domain::{Access, Caller, Permission, Reason, Resource};
 
 use super::permit::decide;
-use super::roles::{Policy, Roles, Verdict};
+use super::roles::{Mark, Policy, Roles, Verdict};
 
 /// One rule that was looked at for one access.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,7 @@ impl Policy {
 fn explain_access(roles: &Roles, access: &Access) -> Explained {
     let (granted, role) = match roles.verdict(access) {
         Verdict::Granted(role) => (true, Some(role.to_string()).filter(|role| !role.is_empty())),
+        Verdict::Marked(_) => (true, None),
         Verdict::Denied(role) => (false, Some(role.to_string())),
         Verdict::NotGranted => (false, None),
     };
@@ -62,7 +63,7 @@ fn explain_access(roles: &Roles, access: &Access) -> Explained {
     };
     let looked_at = resources
         .iter()
-        .flat_map(|resource| rules_about(roles, resource))
+        .flat_map(|resource| rules_about(roles, resource).chain(mark_on(roles, resource)))
         .collect();
     Explained {
         access: access.clone(),
@@ -70,6 +71,20 @@ fn explain_access(roles: &Roles, access: &Access) -> Explained {
         role,
         looked_at,
     }
+}
+
+/// The resource's own mark, told like a rule.
+fn mark_on(roles: &Roles, resource: &Resource) -> Option<LookedAt> {
+    let mark = roles.mark(resource)?;
+    Some(LookedAt {
+        permission: Some(mark.permission()),
+        hit: true,
+        role: match &mark {
+            Mark::Owner => "who made it".to_owned(),
+            Mark::Share(group, _) => format!("shared with {group}"),
+        },
+        pattern: resource.name().or(resource.id()).unwrap_or_default().to_owned(),
+    })
 }
 
 fn rules_about<'a>(roles: &'a Roles, resource: &'a Resource) -> impl Iterator<Item = LookedAt> + 'a {

@@ -2,7 +2,7 @@
 
 use crate::domain::{Access, Caller, Kind, Permission, Reason, ReasonCode, Requires, Resource, Target};
 
-use super::roles::{Policy, Roles, Standing, Verdict};
+use super::roles::{Mark, Policy, Roles, Standing, Verdict};
 
 /// A request that may be carried out, by whom, and why. Forwarding takes it by value.
 #[derive(Debug)]
@@ -42,12 +42,12 @@ impl<T> Permit<T> {
 
     /// Equal for callers whose rights are the same, as long as the policy is in force.
     pub fn rights(&self) -> u64 {
-        self.roles.mark()
+        self.roles.likeness()
     }
 
     /// Whether the caller is granted this too: what lists are cut down by.
     pub fn may(&self, access: &Access) -> bool {
-        matches!(self.roles.verdict(access), Verdict::Granted(_))
+        matches!(self.roles.verdict(access), Verdict::Granted(_) | Verdict::Marked(_))
     }
 
     /// Takes the permit apart, which ends it.
@@ -119,16 +119,17 @@ pub(super) fn decide(caller: Option<&Caller>, roles: &Roles, accesses: &[Access]
             return Err(Reason::new(ReasonCode::ReadOnlyToken, "This token may only read."));
         }
         match roles.verdict(access) {
-            Verdict::Granted(role) => by = by.or(Some(role)),
+            Verdict::Granted(role) => by = by.or_else(|| Some(format!("Granted by the role {role}."))),
+            Verdict::Marked(Mark::Owner) => by = by.or_else(|| Some("Granted to who made it.".to_owned())),
+            Verdict::Marked(Mark::Share(group, _)) => {
+                by = by.or_else(|| Some(format!("Granted by a share with the group {group}.")));
+            }
             // The sentence is the same whether it is denied, not granted or not there: a hidden thing looks like a missing one.
             Verdict::Denied(_) => return Err(Reason::new(ReasonCode::Denied, missing(access))),
             Verdict::NotGranted => return Err(Reason::new(ReasonCode::NotGranted, missing(access))),
         }
     }
-    Ok(Reason::new(
-        ReasonCode::Granted,
-        format!("Granted by the role {}.", by.unwrap_or_default()),
-    ))
+    Ok(Reason::new(ReasonCode::Granted, by.unwrap_or_default()))
 }
 
 fn missing(access: &Access) -> String {

@@ -37,6 +37,16 @@ pub struct Policy {
 #[derive(Clone, Debug, Default)]
 pub struct Roles {
     pub(super) held: Arc<[Arc<Role>]>,
+    holder: Arc<Holder>,
+}
+
+/// Who holds them, as owners and shares name people and groups.
+#[derive(Debug, Default)]
+struct Holder {
+    /// `provider:user`.
+    user: String,
+    /// `provider:group`.
+    groups: Vec<String>,
 }
 
 /// The roles of one identity, bound to it. The policy alone makes it; it holds as long as the policy is in force.
@@ -110,7 +120,14 @@ impl Policy {
             .filter(|role| role.upstreams.is_empty() || role.upstreams.iter().any(|name| name == upstream))
             .cloned()
             .collect();
-        Roles { held }
+        let holder = Holder {
+            user: identity.qualified_user(),
+            groups: identity.qualified_groups().collect(),
+        };
+        Roles {
+            held,
+            holder: Arc::new(holder),
+        }
     }
 }
 
@@ -139,9 +156,28 @@ fn rules_of(role: &config::Role) -> Vec<Rule> {
 pub(super) enum Verdict {
     /// Granted, by the named role.
     Granted(Arc<str>),
+    /// Granted by a mark on the resource itself.
+    Marked(Mark),
     /// A DENY of the named role.
     Denied(Arc<str>),
     NotGranted,
+}
+
+/// A mark that speaks of the holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    Owner,
+    /// The group, `provider:group`.
+    Share(String, Permission),
+}
+
+impl Mark {
+    pub(super) fn permission(&self) -> Permission {
+        match self {
+            Self::Owner => Permission::Manage,
+            Self::Share(_, permission) => *permission,
+        }
+    }
 }
 
 impl Roles {
@@ -153,12 +189,13 @@ impl Roles {
         self.held.iter().map(|role| role.name.to_string()).collect()
     }
 
-    /// Equal for the same roles of the same policy.
-    pub(super) fn mark(&self) -> u64 {
+    /// Equal for the same roles of the same policy, held by the same person in the same groups.
+    pub(super) fn likeness(&self) -> u64 {
         let mut hasher = std::hash::DefaultHasher::new();
         for role in self.held.iter() {
             Arc::as_ptr(role).hash(&mut hasher);
         }
+        (&self.holder.user, &self.holder.groups).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -178,7 +215,21 @@ impl Roles {
         {
             best = Some(best.max(Some(rule.permission?))?);
         }
-        best
+        best.max(self.mark(resource).map(|mark| mark.permission()))
+    }
+
+    /// The strongest of the marks that speak of the holder. Whoever holds no role is a stranger, whatever they made.
+    pub(super) fn mark(&self, resource: &Resource) -> Option<Mark> {
+        let marks = resource.marks.as_deref().filter(|_| !self.is_empty())?;
+        if marks.owner.as_ref() == Some(&self.holder.user) {
+            return Some(Mark::Owner);
+        }
+        let share = marks
+            .shares
+            .iter()
+            .filter(|share| self.holder.groups.contains(&share.group))
+            .max_by_key(|share| share.permission)?;
+        Some(Mark::Share(share.group.clone(), share.permission))
     }
 
     pub fn allow(&self, permission: Permission, resource: &Resource) -> bool {
@@ -203,8 +254,10 @@ impl Roles {
                 for resource in resources {
                     match self.verdict_on(*permission, resource) {
                         Verdict::Denied(role) => return Verdict::Denied(role),
-                        granted @ Verdict::Granted(_) if best == Verdict::NotGranted => best = granted,
-                        Verdict::Granted(_) | Verdict::NotGranted => {}
+                        granted @ (Verdict::Granted(_) | Verdict::Marked(_)) if best == Verdict::NotGranted => {
+                            best = granted;
+                        }
+                        Verdict::Granted(_) | Verdict::Marked(_) | Verdict::NotGranted => {}
                     }
                 }
                 best
@@ -223,6 +276,12 @@ impl Roles {
                 }
             }
         }
-        granted.map_or(Verdict::NotGranted, Verdict::Granted)
+        if let Some(role) = granted {
+            return Verdict::Granted(role);
+        }
+        match self.mark(resource).filter(|mark| mark.permission() >= permission) {
+            Some(mark) => Verdict::Marked(mark),
+            None => Verdict::NotGranted,
+        }
     }
 }

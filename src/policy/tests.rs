@@ -9,7 +9,7 @@ use super::{Permit, Policy, Refusal};
 
 use crate::config::{Grant, Role};
 use crate::domain::{
-    Access, Caller, Identity, Kind, Permission, ReasonCode, Requires, Resource, Scope, Timestamp, Via,
+    Access, Caller, Identity, Kind, Marks, Permission, ReasonCode, Requires, Resource, Scope, Share, Timestamp, Via,
 };
 
 struct Ask(Vec<Access>);
@@ -324,6 +324,76 @@ fn explain_says_what_authorize_decides() {
     let told = policy.explain(Some(&caller), "production", &accesses);
     assert!(told.allowed && told.accesses[0].looked_at[0].hit);
     assert_eq!(told.accesses[0].role.as_deref(), Some("r"));
+}
+
+fn marked(owner: Option<&str>, shares: &[(&str, Permission)]) -> Resource {
+    let shares = shares.iter().map(|(group, permission)| Share {
+        group: (*group).to_owned(),
+        permission: *permission,
+    });
+    experiment("x").marked(Some(Arc::new(Marks {
+        owner: owner.map(str::to_owned),
+        shares: shares.collect(),
+    })))
+}
+
+#[test]
+fn who_made_a_thing_manages_it_unless_it_is_denied() {
+    let policy = Policy::new(&[
+        role("r", &["corp:team"], &[(Some(Permission::Read), Kind::Prompt, "p")]),
+        role("d", &["corp:sealed"], &[(None, Kind::Experiment, "x")]),
+    ]);
+    let ask = |groups: &[&str], permission, resource| {
+        ask(&policy, Some(caller(groups)), vec![Access::on(permission, resource)])
+    };
+    let mine = || marked(Some("corp:alice"), &[]);
+    assert_eq!(ask(&["team"], Permission::Manage, mine()), Ok(()));
+    for owner in ["corp:bob", "other:alice", "corp:Alice", ""] {
+        let theirs = marked(Some(owner), &[]);
+        assert_eq!(
+            ask(&["team"], Permission::Read, theirs),
+            Err(ReasonCode::NotGranted),
+            "{owner}"
+        );
+    }
+    assert_eq!(
+        ask(&["team", "sealed"], Permission::Read, mine()),
+        Err(ReasonCode::Denied)
+    );
+    assert_eq!(ask(&[], Permission::Read, mine()), Err(ReasonCode::NoRole), "a leaver");
+    let new = Resource::named(Kind::Experiment, "y");
+    assert_eq!(ask(&["team"], Permission::Edit, new), Err(ReasonCode::NotGranted));
+}
+
+#[test]
+fn a_share_gives_a_group_what_it_says_and_no_more() {
+    let policy = Policy::new(&[role(
+        "r",
+        &["corp:team"],
+        &[(Some(Permission::Read), Kind::Prompt, "p")],
+    )]);
+    let ask = |permission, shares: &[(&str, Permission)]| {
+        let alice = caller(&["team"]);
+        ask(&policy, Some(alice), vec![Access::on(permission, marked(None, shares))])
+    };
+    assert_eq!(ask(Permission::Edit, &[("corp:team", Permission::Edit)]), Ok(()));
+    assert_eq!(
+        ask(Permission::Manage, &[("corp:team", Permission::Edit)]),
+        Err(ReasonCode::NotGranted)
+    );
+    for other in ["okta:team", "team", "*:team", "corp:teams"] {
+        assert_eq!(
+            ask(Permission::Read, &[(other, Permission::Manage)]),
+            Err(ReasonCode::NotGranted),
+            "{other}"
+        );
+    }
+    let both = [("corp:team", Permission::Read), ("corp:team", Permission::Edit)];
+    assert_eq!(ask(Permission::Edit, &both), Ok(()));
+    let accesses = read(marked(None, &both));
+    let told = policy.explain(Some(&caller(&["team"])), "production", &accesses);
+    assert!(told.allowed && told.reason.text.contains("corp:team"), "{told:?}");
+    assert!(told.accesses[0].looked_at[0].hit);
 }
 
 fn any_permission() -> impl Strategy<Value = Option<Permission>> {

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::domain::{Identity, Secret, Timestamp};
 
+mod clients;
 mod issuers;
 mod jws;
 mod ldap;
@@ -18,6 +19,7 @@ mod saml;
 #[cfg(fuzzing)]
 pub use saml::fuzzing;
 
+pub use clients::Clients;
 pub use issuers::{Issuers, KeyCache, Workload};
 pub use ldap::Ldap;
 pub use local::Local;

@@ -13,12 +13,12 @@ use crate::login::{self, Login};
 use crate::outbound::provider::Bounds;
 use crate::pipeline::{self, Gate, Means, Rechecks, Upstream};
 use crate::policy::Policy;
-use crate::providers::{Issuers, KeyCache, MetadataCache, Places, ProviderError, Vouched, Way};
+use crate::providers::{Clients, Issuers, KeyCache, MetadataCache, Places, ProviderError, Vouched, Way};
 use crate::sessions::cookie::Cookies;
 use crate::sessions::{self, Sessions};
 use crate::store::{Sealer, Store};
 use crate::telemetry::Metrics;
-use crate::tokens::Tokens;
+use crate::tokens::{self, Tokens};
 use crate::web::admin_api::{AdminParts, Directory};
 use crate::web::front::Front;
 use crate::web::pages::Pages;
@@ -65,9 +65,7 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
         random.clone(),
     ));
     let tokens = Arc::new(Tokens::new(
-        session.secrets.clone(),
-        session.recheck,
-        session.outage_grace,
+        tokens::Settings::new(session, &config.tokens),
         store.clone(),
         clock.clone(),
         random.clone(),
@@ -75,7 +73,10 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
     let policy = Arc::new(Policy::new(&config.roles));
     let sealer = Arc::new(Sealer::new(&session.secrets, random.clone()));
     let providers = providers::all(&config, lasting, &sealer)?;
-    let ways = ways(&providers);
+    let mut ways = ways(&providers);
+    // Nobody signs in there by a page; their tokens are rechecked like everybody's.
+    let services = Clients::new(config.clients.clone(), clock.clone());
+    ways.insert(config::CLIENTS.to_owned(), Way::Password(Arc::new(services)));
     let issuers = Issuers::new(&config.trusted_issuers, &issuer_keys, &clock, Bounds::default())
         .map_err(|error| anyhow!("trusted issuer {error}"))?;
     let rechecks = Rechecks::new(Means {

@@ -13,12 +13,14 @@ use crate::domain::Clock;
 pub mod memory;
 pub mod redis;
 pub mod seal;
+pub mod shelf;
 pub mod throttle;
 pub mod vault;
 
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
 pub use seal::Sealer;
+pub use shelf::Shelf;
 pub use throttle::{Throttle, Throttled};
 pub use vault::Vault;
 

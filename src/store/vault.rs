@@ -45,6 +45,11 @@ impl Id {
         Self(id)
     }
 
+    /// A name that was chosen at random, for a record whose secret is kept as a hash inside of it.
+    pub const fn new(id: [u8; 16]) -> Self {
+        Self(id)
+    }
+
     /// 32 lower-case hex digits, and nothing else.
     pub fn parse(text: &str) -> Option<Self> {
         let mut id = [0; 16];
@@ -57,6 +62,14 @@ impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
     }
+}
+
+/// What becomes of a record that was looked at.
+pub enum Next<R, T> {
+    /// It stays as it is.
+    Keep(T),
+    /// This is it from now on, for so long.
+    Become(R, Duration, T),
 }
 
 /// A record as it was last read, shared by all requests that use it.
@@ -222,15 +235,31 @@ impl<R: Record> Vault<R> {
     /// # Errors
     /// When the store is away.
     pub async fn update(&self, id: Id, change: impl Fn(R) -> (R, Duration)) -> Result<bool> {
+        let written = self.decide(id, |was| {
+            let (record, ttl) = change(was);
+            Next::Become(record, ttl, ())
+        });
+        Ok(written.await?.is_some())
+    }
+
+    /// Looks at a record and may change it, in one step for all replicas: of many at once, each decides by what the one
+    /// before it left. `None` when it has ended.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn decide<T>(&self, id: Id, decide: impl Fn(R) -> Next<R, T>) -> Result<Option<T>> {
         let key = key::<R>(id);
         for _ in 0..UPDATE_TRIES {
             let Some(was) = self.store.get(&key).await? else {
-                return Ok(false);
+                return Ok(None);
             };
             let Some(record) = self.open(id, &was) else {
-                return Ok(false);
+                return Ok(None);
             };
-            let (record, ttl) = change(record);
+            let (record, ttl, told) = match decide(record) {
+                Next::Keep(told) => return Ok(Some(told)),
+                Next::Become(record, ttl, told) => (record, ttl, told),
+            };
             let sealed = self.seal(id, &record);
             if self
                 .store
@@ -239,7 +268,7 @@ impl<R: Record> Vault<R> {
             {
                 self.forget(id);
                 self.store.announce(&key).await?;
-                return Ok(true);
+                return Ok(Some(told));
             }
         }
         Err(super::StoreError::Unavailable("too many writers on one record".into()))

@@ -1,16 +1,23 @@
 //! Tokens: opaque, prefixed, with a checksum; only hashes rest in the store.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::config;
 use crate::domain::{Clock, Identity, Random, Secret, Timestamp};
 use crate::store::vault::{Id, Record};
 use crate::store::{Sealer, Store, StoreError, Vault};
 
+pub use family::{Family, Flow, Issued, NewFamily, Refreshed};
+pub use ticket::{Kind, Mint, Ticket};
+
+mod family;
 mod format;
+mod ticket;
 
 #[derive(Debug, Error)]
 pub enum TokenError {
@@ -33,8 +40,8 @@ type Result<T> = std::result::Result<T, TokenError>;
 const USE_INTERVAL: Duration = Duration::from_secs(60);
 const NAME_LIMIT: usize = 100;
 
-/// A personal token (`mlg_pat_…`) as lists and requests see it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A personal token (`mlg_pat_…`), or a family of access and refresh tokens, as lists and requests see it.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Token {
     /// Public id (32 hex digits); reveals nothing of the token.
     pub id: String,
@@ -42,11 +49,29 @@ pub struct Token {
     pub identity: Arc<Identity>,
     pub read_only: bool,
     pub created: Timestamp,
+    /// The absolute end.
     pub expires: Timestamp,
     /// To about a minute.
     pub last_used: Option<Timestamp>,
     /// When the provider last confirmed the groups.
     pub checked: Timestamp,
+    /// What the provider needs for a recheck, as of a session; lives sealed in the store only.
+    #[serde(default)]
+    pub provider_state: Option<String>,
+    /// `None` for a personal token.
+    #[serde(default)]
+    pub family: Option<Family>,
+}
+
+impl fmt::Debug for Token {
+    /// Without the provider's state, which holds tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Record for Token {
@@ -57,39 +82,58 @@ impl Record for Token {
     }
 }
 
+/// What tokens need from the configuration.
+#[derive(Clone)]
+pub struct Settings {
+    /// The first seals and signs, all open; at least one.
+    pub secrets: Vec<[u8; 32]>,
+    pub recheck: Duration,
+    pub outage_grace: Duration,
+    pub access_lifetime: Duration,
+    pub refresh_idle: Duration,
+    pub refresh_absolute: Duration,
+}
+
+impl Settings {
+    pub fn new(session: &config::Session, tokens: &config::Tokens) -> Self {
+        Self {
+            secrets: session.secrets.clone(),
+            recheck: session.recheck,
+            outage_grace: session.outage_grace,
+            access_lifetime: tokens.access_lifetime,
+            refresh_idle: tokens.refresh_idle,
+            refresh_absolute: tokens.refresh_absolute,
+        }
+    }
+}
+
 pub struct Tokens {
     vault: Vault<Token>,
-    recheck: Duration,
+    mint: Mint,
+    settings: Settings,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
 
 impl Tokens {
-    /// `secrets`: the first seals, all open; at least one.
-    pub fn new(
-        secrets: Vec<[u8; 32]>,
-        recheck: Duration,
-        outage_grace: Duration,
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn Random>,
-    ) -> Self {
-        let sealer = Sealer::new(&secrets, Arc::clone(&random));
-        let vault = Vault::new(store, Arc::clone(&clock), sealer, outage_grace);
+    pub fn new(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+        let sealer = Sealer::new(&settings.secrets, Arc::clone(&random));
+        let vault = Vault::new(store, Arc::clone(&clock), sealer, settings.outage_grace);
         Self {
             vault,
-            recheck,
+            mint: Mint::new(&settings.secrets),
+            settings,
             clock,
             random,
         }
     }
 
-    /// Whether a text has the form and checksum of one of our tokens; costs no look-up.
+    /// Whether a text has the form and checksum of what may come as a bearer; costs no look-up.
     pub fn looks_like_one(text: &str) -> bool {
-        format::is_whole(text)
+        format::is_personal(text) || ticket::looks_like_one(Kind::Access, text)
     }
 
-    /// Makes a token; the text is shown once and kept nowhere. The caller bounds the lifetime.
+    /// Makes a personal token; the text is shown once and kept nowhere. The caller bounds the lifetime.
     ///
     /// # Errors
     /// `Invalid` for a name that is empty, longer than 100 characters or holds control characters, or for no lifetime;
@@ -112,7 +156,7 @@ impl Tokens {
                 "a token needs a lifetime of a second or more".into(),
             ));
         }
-        let text = format::write(&self.random.bytes());
+        let text = format::personal(&self.random.bytes());
         let id = Id::of(Token::KIND, text.as_bytes());
         let now = self.clock.now();
         let token = Token {
@@ -124,25 +168,37 @@ impl Tokens {
             expires: now.plus(lifetime),
             last_used: None,
             checked: now,
+            provider_state: None,
+            family: None,
         };
         let token = self.vault.put(id, token, lifetime).await?;
         Ok((Secret::new(text), Token::clone(&token)))
     }
 
-    /// The live token behind a text; `None` for anything else.
+    /// The live token behind a personal or an access token's text; `None` for anything else.
     ///
     /// # Errors
     /// When the store is away and the token was not seen within the grace.
     pub async fn find(&self, text: &str) -> Result<Option<Arc<Token>>> {
-        if !format::is_whole(text) {
-            return Ok(None);
-        }
-        let id = Id::of(Token::KIND, text.as_bytes());
+        let now = self.clock.now();
+        let (id, ticket) = if format::is_personal(text) {
+            (Id::of(Token::KIND, text.as_bytes()), None)
+        } else {
+            let Some(ticket) = self.mint.read(Kind::Access, text).filter(|ticket| now < ticket.until) else {
+                return Ok(None);
+            };
+            (ticket.record(), Some(ticket))
+        };
         let Some(entry) = self.vault.find(id).await? else {
             return Ok(None);
         };
-        let (now, token) = (self.clock.now(), entry.record());
-        if now >= token.expires {
+        let token = entry.record();
+        let is_it = match (&token.family, &ticket) {
+            (None, None) => true,
+            (Some(family), Some(ticket)) => family.is_of(ticket),
+            _ => false,
+        };
+        if now >= token.expires || !is_it {
             return Ok(None);
         }
         entry.use_at(now);
@@ -151,10 +207,20 @@ impl Tokens {
                 last_used: Some(now),
                 ..Token::clone(token)
             };
+            let ttl = self.ttl(&used, now);
             // Lost to another writer or to an outage: the token is as good as before.
-            let _ = self.vault.replace(id, &entry, used, token.expires.since(now)).await;
+            let _ = self.vault.replace(id, &entry, used, ttl).await;
         }
         Ok(Some(Arc::clone(token)))
+    }
+
+    /// What is left of a token that nobody uses any more.
+    fn ttl(&self, token: &Token, now: Timestamp) -> Duration {
+        let idle = token.family.as_ref().and_then(Family::refreshed);
+        let end = idle.map_or(token.expires, |refreshed| {
+            refreshed.plus(self.settings.refresh_idle).min(token.expires)
+        });
+        end.since(now)
     }
 
     /// Ends a token by its public id. Gives what it was.
@@ -186,12 +252,12 @@ impl Tokens {
 
     /// Whether the provider should be asked again, in the background: a quarter before the groups grow too old.
     pub fn due_for_recheck(&self, token: &Token) -> bool {
-        self.clock.now().since(token.checked) >= self.recheck / 4 * 3
+        self.clock.now().since(token.checked) >= self.settings.recheck / 4 * 3
     }
 
     /// Whether the groups are too old to go by, so that the provider must be asked first.
     pub fn overdue_for_recheck(&self, token: &Token) -> bool {
-        self.clock.now().since(token.checked) >= self.recheck
+        self.clock.now().since(token.checked) >= self.settings.recheck
     }
 
     /// The right to recheck a token, as `Sessions::claim_recheck`.
@@ -214,21 +280,20 @@ impl Tokens {
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn update(&self, id: &str, identity: Identity) -> Result<bool> {
+    pub async fn update(&self, id: &str, identity: Identity, provider_state: Option<String>) -> Result<bool> {
         let Some(id) = Id::parse(id) else { return Ok(false) };
         let now = self.clock.now();
         let wrote = self
             .vault
             .update(id, |was| {
-                let left = was.expires.since(now);
-                (
-                    Token {
-                        identity: Arc::new(identity.clone()),
-                        checked: now,
-                        ..was
-                    },
-                    left,
-                )
+                let token = Token {
+                    identity: Arc::new(identity.clone()),
+                    provider_state: provider_state.clone(),
+                    checked: now,
+                    ..was
+                };
+                let ttl = self.ttl(&token, now);
+                (token, ttl)
             })
             .await?;
         self.vault.release(id).await?;

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use actix_web::guard::{GuardContext, fn_guard};
 use actix_web::{HttpResponse, web};
+use arc_swap::ArcSwap;
 use askama::Template;
+use serde_json::json;
 
 use crate::config::{self, Config, Grant};
 use crate::domain::{Identity, Kind, Timestamp};
 use crate::login::NotSignedIn;
-use crate::pipeline::Stopped;
+use crate::pipeline::{Gate, Stopped};
 use crate::policy::Policy;
 use crate::sessions::Session;
 use crate::tokens::Token;
@@ -23,6 +26,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
     config
         .service(
             web::resource("/auth/account")
+                .route(web::get().guard(fn_guard(shows_token)).to(told_to_program))
                 .route(web::get().to(show))
                 .route(web::head().to(show)),
         )
@@ -50,6 +54,41 @@ async fn show(here: Here) -> HttpResponse {
     }
 }
 
+/// Who a token's owner is and what they hold, for `mlgate whoami`.
+async fn told_to_program(here: Here, gate: web::Data<ArcSwap<Gate>>) -> HttpResponse {
+    let gate = gate.load_full();
+    let found = match here.authorization().flatten() {
+        Some(value) => gate.by_header(value, here.visitor().address).await,
+        None => Err(Stopped::BadCredential),
+    };
+    let (caller, expires) = match found {
+        Ok(found) => found,
+        Err(stopped) => {
+            let request_id = here.visitor().request_id.unwrap_or_default();
+            return error::for_program(&stopped.told(&gate.login_url()), request_id);
+        }
+    };
+    let me = &caller.identity;
+    HttpResponse::Ok()
+        .insert_header(("cache-control", "no-store"))
+        .insert_header(("x-content-type-options", "nosniff"))
+        .json(json!({
+            "user": me.user,
+            "provider": me.provider,
+            "display_name": me.display_name,
+            "email": me.email,
+            "groups": me.groups,
+            "roles": held_roles(&here, me),
+            "read_only": caller.scope.read_only,
+            "credential": caller.credential,
+            "expires": expires.rfc3339(),
+        }))
+}
+
+fn shows_token(context: &GuardContext<'_>) -> bool {
+    context.head().headers().contains_key("authorization")
+}
+
 async fn end_session(here: Here, body: web::Bytes) -> HttpResponse {
     let (me, fields) = match signed_form(&here, &body).await {
         Ok(signed) => signed,
@@ -70,11 +109,20 @@ async fn revoke_token(here: Here, body: web::Bytes) -> HttpResponse {
     back(&here, done, "token")
 }
 
-/// The one door of all forms here: from this site, signed in, and with the session's own token.
 async fn signed_form(here: &Here, body: &[u8]) -> Result<(Arc<Session>, Fields), HttpResponse> {
+    signed_form_at(here, body, BACK).await
+}
+
+/// The one door of all forms of who is signed in: from this site, and with the session's own token. `back` is offered to
+/// whoever is refused.
+pub(super) async fn signed_form_at(
+    here: &Here,
+    body: &[u8],
+    back: Option<(&str, &str)>,
+) -> Result<(Arc<Session>, Fields), HttpResponse> {
     if here.provenance() != Provenance::SameOrigin {
         return Err(here
-            .trouble(403, "This form was sent from another site.", Fault::Request, BACK)
+            .trouble(403, "This form was sent from another site.", Fault::Request, back)
             .into());
     }
     let session = match here.session().await {
@@ -84,7 +132,7 @@ async fn signed_form(here: &Here, body: &[u8]) -> Result<(Arc<Session>, Fields),
     };
     let Some(fields) = form(here.headers(), body) else {
         return Err(here
-            .trouble(400, "This is not the form of a page of ours.", Fault::Request, BACK)
+            .trouble(400, "This is not the form of a page of ours.", Fault::Request, back)
             .into());
     };
     if !here.pages().csrf().accepts(
@@ -92,7 +140,7 @@ async fn signed_form(here: &Here, body: &[u8]) -> Result<(Arc<Session>, Fields),
         fields.one("csrf_token").unwrap_or_default(),
     ) {
         let text = "This form was not valid any more. Go back, reload the page and try again.";
-        return Err(here.trouble(403, text, Fault::Request, BACK).into());
+        return Err(here.trouble(403, text, Fault::Request, back).into());
     }
     Ok((session, fields))
 }
@@ -154,6 +202,20 @@ async fn account_page(here: &Here, session: &Session) -> Result<Page, NotSignedI
         revoke_token: pages.path("/auth/account/tokens/revoke"),
     };
     Ok(pages.page(200, &pages.signed_in_forms(), page))
+}
+
+/// The names of all roles that somebody holds, on whichever upstream.
+pub(super) fn held_roles(here: &Here, me: &Identity) -> Vec<String> {
+    let (config, policy) = (&here.front().config, &here.front().policy);
+    let mut names = Vec::new();
+    for upstream in &config.upstreams {
+        for name in policy.roles_of(me, &upstream.name).names() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
 }
 
 /// The roles held on each upstream; upstreams without any are left out, and a lone upstream needs no name.

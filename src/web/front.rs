@@ -92,6 +92,13 @@ impl Here {
         self.request.headers()
     }
 
+    /// The value of `Authorization`, where there is one; of two, `None` inside.
+    pub(super) fn authorization(&self) -> Option<Option<&[u8]>> {
+        let mut values = self.headers().get_all("authorization");
+        let first = values.next()?;
+        Some(values.next().is_none().then(|| first.as_bytes()))
+    }
+
     /// Whether this asks for data rather than for a page; a form that was sent is a person's.
     pub(super) fn is_program(&self) -> bool {
         self.request.method() != Method::POST && !is_navigation(&self.request)

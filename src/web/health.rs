@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::audit::Audit;
 use crate::pipeline::Gate;
@@ -59,26 +62,47 @@ async fn ready(health: web::Data<Health>, gate: web::Data<ArcSwap<Gate>>) -> Htt
     told(health.is_ready(&gate.load()), json!({}))
 }
 
+/// A part that says nothing for so long is told as lost: whoever asks for readiness has a time limit of its own, and readiness does not depend on it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 async fn ready_with_details(health: web::Data<Health>, gate: web::Data<ArcSwap<Gate>>) -> HttpResponse {
     let gate = gate.load_full();
+    let upstreams = gate.upstreams().iter().map(|upstream| async {
+        let answer = upstream.client.fetch(http::Method::GET, "/version", None, 4096);
+        let text = match timeout(PATIENCE, answer).await {
+            Ok(answer) => answer.err()?.to_string(),
+            Err(_) => SILENT.to_owned(),
+        };
+        Some(json!({"part": "mlflow", "name": upstream.name, "text": text}))
+    });
+    let (store, upstreams, providers) = tokio::join!(
+        timeout(PATIENCE, health.store.ping()),
+        join_all(upstreams),
+        timeout(PATIENCE, gate.providers_away()),
+    );
     let mut degraded = Vec::new();
-    if let Err(error) = health.store.ping().await {
-        degraded.push(json!({"part": "store", "text": error.to_string()}));
+    let store = store.map_or_else(
+        |_| Some(SILENT.to_owned()),
+        |answer| answer.err().map(|error| error.to_string()),
+    );
+    if let Some(text) = store {
+        degraded.push(json!({"part": "store", "text": text}));
     }
     if !health.audit.healthy() {
         degraded.push(json!({"part": "audit", "text": "the trail cannot be written"}));
     }
-    for upstream in gate.upstreams() {
-        if let Err(error) = upstream.client.fetch(http::Method::GET, "/version", None, 4096).await {
-            degraded.push(json!({"part": "mlflow", "name": upstream.name, "text": error.to_string()}));
-        }
-    }
-    for (name, text) in gate.providers_away().await {
-        degraded.push(json!({"part": "provider", "name": name, "text": text}));
+    degraded.extend(upstreams.into_iter().flatten());
+    match providers {
+        Ok(away) => degraded.extend(
+            away.into_iter()
+                .map(|(name, text)| json!({"part": "provider", "name": name, "text": text})),
+        ),
+        Err(_) => degraded.push(json!({"part": "provider", "text": SILENT})),
     }
     told(health.is_ready(&gate), json!({"degraded": degraded}))
 }
 
+const SILENT: &str = "did not answer in time";
 const NO_STORE: (&str, &str) = ("cache-control", "no-store");
 
 fn told(is_ready: bool, mut body: serde_json::Value) -> HttpResponse {

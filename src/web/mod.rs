@@ -12,6 +12,7 @@ pub mod health;
 mod jwks;
 pub mod login;
 pub mod logout;
+pub mod oauth2;
 pub mod pages;
 mod provider_logout;
 mod proxy;
@@ -39,11 +40,19 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             .configure(account::configure)
             .configure(assets::configure)
             .configure(jwks::configure)
+            .configure(oauth2::configure)
             // Nothing under /auth is MLflow's, whatever it may have there one day.
             .service(web::scope("/auth").default_service(web::to(async || error::not_found())));
         if !base.is_empty() {
             let home = format!("{base}/");
             site = site.route("", web::get().to(move || std::future::ready(moved(&home))));
+        }
+        if !base.is_empty() {
+            config.service(
+                web::resource(oauth2::at_the_root(&base))
+                    .wrap(from_fn(guard::see))
+                    .route(web::get().to(oauth2::metadata)),
+            );
         }
         let ours = fn_guard(move |request| may_be_ours(&base, request.head().uri.path()));
         config

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Config, OnAuditFailure, Problem, ProviderKind, Rate, StoreKind, load_with};
 use crate::domain::SystemRandom;
 
+mod clients;
 mod examples;
 mod google;
 mod issuers;
@@ -196,7 +197,6 @@ fn public_url_may_carry_a_path_and_nothing_else() {
 #[test]
 fn what_comes_later_is_refused_and_not_ignored() {
     let later = [
-        ("[[client]]\nid = \"nightly\"\n", "client"),
         ("[[protected_alias]]\naliases = [\"x\"]\n", "protected_alias"),
         ("[listen]\nhttp2 = true\n", "listen.http2"),
         (

@@ -60,6 +60,13 @@ impl View<'_> {
         self.reads(Resource::every(kind))
     }
 
+    /// Whether it may be seen whichever of both it is, and whoever made it.
+    pub(super) fn reads_by_name(&self, name: &str) -> bool {
+        [Kind::RegisteredModel, Kind::Prompt]
+            .into_iter()
+            .all(|kind| self.reads(Resource::named(kind, name)))
+    }
+
     fn sees_all(&self, list: List) -> bool {
         uncut(list).iter().all(self.may)
     }

@@ -141,7 +141,11 @@ pub(super) async fn cut(
         List::ModelVersions => {
             let visible = async |row: &Row<Named>| lookup.may_read_model(&row.read.name, view).await;
             let shape = protobuf("model_versions", 10_000, 200_000);
-            asked.pages(shape, async |_: &[Row<Named>]| Ok(()), visible).await
+            let first = async |rows: &[Row<Named>]| {
+                let names: BTreeSet<_> = rows.iter().map(|row| row.read.name.as_str()).collect();
+                lookup.learn_models(&names, view).await
+            };
+            asked.pages(shape, first, visible).await
         }
         List::Datasets => {
             let named = asked.fields.texts("experiment_ids")?;

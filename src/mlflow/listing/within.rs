@@ -181,6 +181,7 @@ mod tests {
             Arc::new(ExperimentRef {
                 id: index.to_string(),
                 name: (*name).to_owned(),
+                marks: None,
             })
         });
         let census = Census {

@@ -1,9 +1,9 @@
 //! All experiments of an upstream by name, kept up to date by asking for what changed. From it a list can be asked for so
 //! that MLflow finds little else than what its caller may see. Whether they may see a row, the row itself decides.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::ExperimentRef;
-use super::question::Question;
+use super::question::{Question, query};
 use crate::domain::{Clock, Timestamp};
 use crate::mlflow::MlflowError;
 
@@ -26,6 +26,9 @@ const PAUSE: Duration = Duration::from_secs(30);
 
 /// What changed while it was asked for the last time, and MLflow servers whose clocks differ. Milliseconds.
 const OVERLAP: i64 = 10_000;
+
+/// Experiments that are asked for again one by one.
+const TOUCHED: usize = 20;
 
 /// Experiments in one page, and pages at most: past them there is no index.
 const PAGE: usize = 1000;
@@ -43,6 +46,8 @@ pub(super) struct Index {
     state: Mutex<State>,
     /// Something was made, renamed or deleted through this gateway.
     stale: AtomicBool,
+    /// What it was, as far as it had an id: a new tag moves no time of change.
+    touched: std::sync::Mutex<BTreeSet<String>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -71,11 +76,16 @@ impl Index {
         Self {
             state: Mutex::default(),
             stale: AtomicBool::new(false),
+            touched: std::sync::Mutex::default(),
             clock,
         }
     }
 
-    pub(super) fn outdate(&self) {
+    pub(super) fn outdate(&self, id: Option<&str>) {
+        if let Some(id) = id {
+            let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+            touched.insert(id.to_owned());
+        }
         self.stale.store(true, Ordering::Release);
     }
 
@@ -87,8 +97,10 @@ impl Index {
         if !stale && state.fresh_until.is_some_and(|until| now < until) {
             return state.census.clone();
         }
-        let whole = state.census.is_none() || state.whole_until.is_none_or(|until| now >= until);
-        match self.ask(&mut state, question, whole).await {
+        let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
+        let whole =
+            touched.len() > TOUCHED || state.census.is_none() || state.whole_until.is_none_or(|until| now >= until);
+        match self.ask(&mut state, question, whole, &touched).await {
             Ok(()) => state.fresh_until = Some(now.plus(FRESH)),
             Err(error) => {
                 tracing::debug!(%error, "lists of experiments are read without an index");
@@ -102,7 +114,13 @@ impl Index {
         state.census.clone()
     }
 
-    async fn ask(&self, state: &mut State, question: &Question, whole: bool) -> Result<(), MlflowError> {
+    async fn ask(
+        &self,
+        state: &mut State,
+        question: &Question,
+        whole: bool,
+        touched: &BTreeSet<String>,
+    ) -> Result<(), MlflowError> {
         let mut body = json!({ "max_results": PAGE, "view_type": "ALL" });
         let mut experiments = Vec::new();
         if whole {
@@ -117,6 +135,12 @@ impl Index {
             );
         }
         let mut changed = whole;
+        let mut again = Vec::new();
+        for id in touched.iter().filter(|_| !whole) {
+            let target = query("/api/2.0/mlflow/experiments/get", &[("experiment_id", id)]);
+            let found = question.get(&target).await?;
+            again.extend(found.and_then(|mut found| Row::deserialize(found.get_mut("experiment")?.take()).ok()));
+        }
         for _ in 0..PAGES {
             let mut page = question.post("/api/2.0/mlflow/experiments/search", &body).await?;
             let rows = page.get_mut("experiments").map(Value::take).unwrap_or_default();
@@ -125,7 +149,7 @@ impl Index {
                 rows => serde_json::from_value(rows)
                     .map_err(|_| MlflowError::Upstream("a list of experiments is not what it should be".into()))?,
             };
-            for row in rows {
+            for row in again.drain(..).chain(rows) {
                 state.newest = state.newest.max(row.last_update_time.as_i64().unwrap_or_default());
                 match state.places.get(&row.experiment.id) {
                     Some(place) if *experiments[*place] == row.experiment => {}

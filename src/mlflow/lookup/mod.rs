@@ -1,24 +1,27 @@
 //! From the ids in a request to the names that grants speak of, asked of the upstream and remembered for a while.
 
 mod cache;
+mod described;
 mod index;
 mod question;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use quick_cache::sync::Cache;
-use serde::Deserialize;
 use serde_json::Value;
 
 use self::cache::Remembered;
+pub use self::described::{ExperimentRef, ModelRef, is_prompt_tag};
+use self::described::{experiment_in, model_in, pairs_in};
 pub(super) use self::index::Census;
 use self::index::Index;
 use self::question::{Question, is_experiment_id, is_plain_id, query, text};
-use super::MlflowError;
 use super::listing::{Seen, View};
-use crate::domain::{Clock, Kind, Resource};
+use super::{MlflowError, attribution};
+use crate::domain::{Clock, Kind};
 use crate::outbound::UpstreamClient;
 
 /// A run, trace or logged model never moves; but SQLite may give the id of a purged experiment to a new one.
@@ -30,6 +33,9 @@ const NAME_LIFETIME: Duration = Duration::from_secs(30);
 /// Past this many unknown experiments, pages of all of them cost MLflow less than one question each.
 const FEW: usize = 100;
 
+/// Likewise with models.
+const FEW_MODELS: usize = 20;
+
 /// Experiments in one page of all, and pages at most.
 const PAGE: usize = 1000;
 const PAGES: usize = 100;
@@ -39,66 +45,6 @@ const READERS: usize = 1000;
 
 /// Look-ups in flight for one request.
 const AT_ONCE: usize = 8;
-
-/// An experiment, as far as decisions need it. Read from any answer of MLflow's that describes one.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct ExperimentRef {
-    #[serde(rename = "experiment_id")]
-    pub id: String,
-    pub name: String,
-}
-
-impl ExperimentRef {
-    pub fn resource(&self) -> Resource {
-        Resource::one(Kind::Experiment, self.id.as_str(), self.name.as_str())
-    }
-}
-
-/// A registered model or a prompt: MLflow keeps both in one table.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(from = "Described")]
-pub struct ModelRef {
-    pub name: String,
-    pub prompt: bool,
-}
-
-/// A registered model as MLflow's answers describe it.
-#[derive(Deserialize)]
-struct Described {
-    name: String,
-    #[serde(default)]
-    tags: Vec<Tag>,
-}
-
-#[derive(Deserialize)]
-struct Tag {
-    key: String,
-    #[serde(default)]
-    value: String,
-}
-
-impl From<Described> for ModelRef {
-    fn from(model: Described) -> Self {
-        Self {
-            prompt: model.tags.iter().any(|tag| is_prompt_tag(&tag.key, &tag.value)),
-            name: model.name,
-        }
-    }
-}
-
-impl ModelRef {
-    pub fn kind(&self) -> Kind {
-        if self.prompt {
-            Kind::Prompt
-        } else {
-            Kind::RegisteredModel
-        }
-    }
-
-    pub fn resource(&self) -> Resource {
-        Resource::named(self.kind(), self.name.as_str())
-    }
-}
 
 /// What belongs to exactly one experiment for as long as it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -122,6 +68,8 @@ pub struct Lookup {
     gateway: Remembered<(Kind, String), Arc<str>>,
     index: Index,
     seen: Cache<(String, u64), (u64, Arc<Seen>)>,
+    /// Who made a trace; only those that say it.
+    makers: Remembered<String, Arc<str>>,
 }
 
 impl std::fmt::Debug for Lookup {
@@ -139,8 +87,9 @@ impl Lookup {
             models: Remembered::new(20_000, NAME_LIFETIME, clock.clone()),
             datasets: Remembered::new(5_000, NAME_LIFETIME, clock.clone()),
             gateway: Remembered::new(2_000, NAME_LIFETIME, clock.clone()),
-            index: Index::new(clock),
+            index: Index::new(clock.clone()),
             seen: Cache::new(READERS),
+            makers: Remembered::new(50_000, CHILD_LIFETIME, clock),
         }
     }
 
@@ -171,6 +120,11 @@ impl Lookup {
     pub fn held_experiment_of(&self, child: Child, id: &str) -> Option<Arc<ExperimentRef>> {
         let parent = self.children.held(&(child, id.to_owned()))?;
         self.held_experiment(&parent)
+    }
+
+    /// Whether a thing was there when it was last asked for, without asking.
+    pub fn is_known(&self, child: Child, id: &str) -> bool {
+        self.children.get(&(child, id.to_owned())).is_some()
     }
 
     /// Several at once, in their order.
@@ -297,11 +251,20 @@ impl Lookup {
     }
 
     async fn parent_of_trace(&self, id: &str) -> Result<Option<Arc<str>>, MlflowError> {
-        let info = self.trace(id).await?;
-        Ok(info.and_then(|info| {
-            let newer = text(&info, "/trace_location/mlflow_experiment/experiment_id");
-            newer.or_else(|| text(&info, "/experiment_id")).map(Arc::from)
-        }))
+        let Some(info) = self.trace(id).await? else {
+            return Ok(None);
+        };
+        if let Some(maker) = maker_in(&info) {
+            self.makers.learn(id.to_owned(), maker);
+        }
+        let newer = text(&info, "/trace_location/mlflow_experiment/experiment_id");
+        Ok(newer.or_else(|| text(&info, "/experiment_id")).map(Arc::from))
+    }
+
+    /// Who made a trace, as MLflow has it; `None` where it has none, or no such trace.
+    pub(super) async fn maker_of_trace(&self, id: &str) -> Result<Option<Arc<str>>, MlflowError> {
+        let ask = async { Ok(self.trace(id).await?.as_ref().and_then(maker_in)) };
+        self.makers.get_or_ask(&id.to_owned(), ask).await
     }
 
     /// A trace's tags as they are now; none where there is no such trace.
@@ -310,18 +273,7 @@ impl Lookup {
             return Ok(Vec::new());
         }
         let info = self.trace(id).await?;
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-        Ok(match info.as_ref().and_then(|info| info.get("tags")) {
-            Some(Value::Object(tags)) => tags
-                .iter()
-                .filter_map(|(key, value)| Some((key.clone(), text(Some(value))?)))
-                .collect(),
-            Some(Value::Array(tags)) => tags
-                .iter()
-                .filter_map(|tag| Some((text(tag.get("key"))?, text(tag.get("value"))?)))
-                .collect(),
-            Some(_) | None => Vec::new(),
-        })
+        Ok(info.as_ref().map(|info| pairs_in(info.get("tags"))).unwrap_or_default())
     }
 
     /// The experiments that an evaluation dataset is linked to; empty where there is none or no such dataset.
@@ -456,13 +408,40 @@ impl Lookup {
 
     /// Whether a model or prompt of this name may be seen, asking the upstream which it is only where that matters.
     pub(super) async fn may_read_model(&self, name: &str, view: &View<'_>) -> Result<bool, MlflowError> {
-        let as_model = view.reads(Resource::named(Kind::RegisteredModel, name));
-        let as_prompt = view.reads(Resource::named(Kind::Prompt, name));
-        if as_model == as_prompt {
-            return Ok(as_model);
+        if view.reads_by_name(name) {
+            return Ok(true);
         }
+        // Where its name opens it to neither, it may still be their own.
         let found = self.model(name).await?;
         Ok(found.is_some_and(|model| view.reads(model.resource())))
+    }
+
+    /// Asks for many at once, before they are wanted one by one.
+    pub(super) async fn learn_models(&self, names: &BTreeSet<&str>, view: &View<'_>) -> Result<(), MlflowError> {
+        let unknown = |name: &&&str| !view.reads_by_name(name) && self.models.get(&(**name).to_owned()).is_none();
+        if names.iter().filter(unknown).count() <= FEW_MODELS {
+            return Ok(());
+        }
+        // Without a filter, MLflow leaves prompts out.
+        for filter in ["", "tags.`mlflow.prompt.is_prompt` = 'true'"] {
+            let mut token = String::new();
+            for _ in 0..PAGES {
+                let target = query(
+                    "/api/2.0/mlflow/registered-models/search",
+                    &[("max_results", "1000"), ("filter", filter), ("page_token", &token)],
+                );
+                let page = self.question.get(&target).await?.unwrap_or_default();
+                let models = page.get("registered_models").and_then(Value::as_array);
+                for found in models.into_iter().flatten().filter_map(model_in) {
+                    self.learn_model(&found);
+                }
+                match text(&page, "/next_page_token") {
+                    Some(next) if !next.is_empty() => token = next.to_owned(),
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn learn_all_experiments(&self, ids: &[String]) -> Result<(), MlflowError> {
@@ -508,7 +487,7 @@ impl Lookup {
         if let Some(id) = id {
             self.experiments.forget(&id.to_owned());
         }
-        self.index.outdate();
+        self.index.outdate(id);
     }
 
     /// A rename, delete or tag passed by.
@@ -527,15 +506,10 @@ impl Lookup {
     }
 }
 
-fn experiment_in(experiment: &Value) -> Option<ExperimentRef> {
-    ExperimentRef::deserialize(experiment).ok()
-}
-
-fn model_in(model: &Value) -> Option<ModelRef> {
-    ModelRef::deserialize(model).ok()
-}
-
-/// The tag that makes a registered model a prompt, as MLflow's store compares it.
-pub fn is_prompt_tag(key: &str, value: &str) -> bool {
-    key == "mlflow.prompt.is_prompt" && value.eq_ignore_ascii_case("true")
+fn maker_in(info: &Value) -> Option<Arc<str>> {
+    ["tags", "trace_metadata", "request_metadata"]
+        .into_iter()
+        .flat_map(|place| pairs_in(info.get(place)))
+        .find(|(key, _)| key == attribution::USER)
+        .map(|(_, maker)| maker.into())
 }

@@ -11,6 +11,7 @@ use crate::config;
 use crate::domain::{ManualClock, SystemRandom, Timestamp};
 use crate::sessions::Settings;
 use crate::store::MemoryStore;
+use crate::tokens;
 
 struct OnlyAlice;
 
@@ -49,7 +50,19 @@ fn parts(folder: &TempDir) -> Data<ArcSwap<AdminParts>> {
         recheck: HOUR,
         outage_grace: HOUR,
     };
-    let tokens = Tokens::new(vec![[1; 32]], HOUR, HOUR, store.clone(), clock.clone(), random.clone());
+    let tokens = Tokens::new(
+        tokens::Settings {
+            secrets: vec![[1; 32]],
+            recheck: HOUR,
+            outage_grace: HOUR,
+            access_lifetime: HOUR,
+            refresh_idle: HOUR,
+            refresh_absolute: HOUR,
+        },
+        store.clone(),
+        clock.clone(),
+        random.clone(),
+    );
     let audit = config::Audit {
         file: folder.path().join("trail.jsonl"),
         rotate_size: 1 << 20,

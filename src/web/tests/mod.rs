@@ -28,7 +28,7 @@ use crate::sessions::cookie::Cookies;
 use crate::sessions::{Sessions, Settings};
 use crate::store::{MemoryStore, Sealer};
 use crate::telemetry::Metrics;
-use crate::tokens::Tokens;
+use crate::tokens::{self, Tokens};
 
 use super::front::Front;
 use super::pages::Pages;
@@ -219,11 +219,8 @@ fn stand_with(providers: &[&str], change: impl FnOnce(&mut Config)) -> Stand {
     };
     let secrets = config.session.secrets.clone();
     let sessions = Arc::new(Sessions::new(settings, store.clone(), time.clone(), random.clone()));
-    let grace = config.session.outage_grace;
     let tokens = Arc::new(Tokens::new(
-        secrets.clone(),
-        grace,
-        grace,
+        tokens::Settings::new(&config.session, &config.tokens),
         store.clone(),
         time.clone(),
         random.clone(),
