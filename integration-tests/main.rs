@@ -11,6 +11,7 @@ mod audit;
 mod borrowed;
 mod chart;
 mod client;
+mod cost;
 mod crash;
 mod crawler;
 mod demo;

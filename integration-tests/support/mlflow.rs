@@ -22,7 +22,7 @@ pub struct Mlflow {
     /// `127.0.0.1:PORT`
     pub authority: String,
     server: Server,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Mlflow {
@@ -87,7 +87,7 @@ impl Mlflow {
             version,
             authority,
             server,
-            _folder: folder,
+            folder: folder,
         }
     }
 
@@ -98,6 +98,11 @@ impl Mlflow {
     /// Asks MLflow itself, past the gateway.
     pub fn ask(&self, request: &Request) -> super::http::Response {
         request.send(&self.authority)
+    }
+
+    /// What it has written so far, a line for each request.
+    pub fn log(&self) -> String {
+        read_log(self.folder.path())
     }
 
     pub fn process(&self) -> &Server {

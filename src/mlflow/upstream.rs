@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::canonical::{self, Target};
 use super::listing::Plan;
-use super::lookup::{Child, Lookup};
+use super::lookup::{Child, Lookup, Made};
 use super::resolve::{self, Parts};
 use super::routes::{Body, Found, List, Need, Reply, Routes, Row, Verb, Version};
 use super::spans::Export;
@@ -201,6 +201,19 @@ impl Mlflow {
         };
         attribution::sign_again(json, &maker)?;
         written(json).map(Some)
+    }
+
+    /// An answer passes by: whose the new thing is that it tells of needs no look-up later.
+    pub fn passed_by(&self, action: &str, answer: &[u8]) {
+        if !matches!(action, "run.create" | "logged_model.create" | "trace.start") {
+            return;
+        }
+        let Ok(made) = serde_json::from_slice::<Made>(answer) else {
+            return;
+        };
+        if let Some((child, id, parent)) = made.child() {
+            self.lookup.learn_child(child, id, parent);
+        }
     }
 
     /// A request was carried out: what it may have renamed, deleted or tagged is asked for again.

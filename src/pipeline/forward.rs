@@ -56,9 +56,12 @@ impl Gate {
                 });
             }
         };
-        let reason = permit.into_parts().3;
+        let (_, _, request, reason) = permit.into_parts();
         match answered {
-            Answered::Streamed(answer) => self.stream(upstream, answer, &incoming, record, reason).await,
+            Answered::Streamed(answer) => {
+                self.stream(upstream, answer, &incoming, record, reason, request.action)
+                    .await
+            }
             Answered::Whole(status, body) => json(status, body, &incoming, record, reason).await,
         }
     }
@@ -217,6 +220,7 @@ impl Gate {
         incoming: &Incoming,
         mut record: Record,
         reason: Reason,
+        action: &str,
     ) -> Result<Response, Halted> {
         let (parts, body) = answer.into_parts();
         let rewrite = Rewrite {
@@ -252,6 +256,9 @@ impl Gate {
                     });
                 }
             };
+            if parts.status == http::StatusCode::OK {
+                upstream.mlflow.passed_by(action, &whole);
+            }
             record.bytes_out = whole.len() as u64;
             closed(record, reason).await?;
             BoxBody::new(whole)

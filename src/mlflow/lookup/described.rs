@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::Child;
 use crate::domain::{Kind, Marks, Resource};
 use crate::mlflow::marks;
 
@@ -95,6 +96,45 @@ impl ModelRef {
     }
 }
 
+/// Something new, in the answer that made it. Only what got its id from MLflow: an id of the client's own choice may be
+/// that of something else by now.
+#[derive(Deserialize)]
+pub(in crate::mlflow) struct Made {
+    run: Option<WithInfo>,
+    model: Option<WithInfo>,
+    trace_info: Option<MadeInfo>,
+}
+
+#[derive(Deserialize)]
+struct WithInfo {
+    info: Option<MadeInfo>,
+}
+
+#[derive(Deserialize)]
+struct MadeInfo {
+    run_id: Option<String>,
+    model_id: Option<String>,
+    request_id: Option<String>,
+    experiment_id: String,
+}
+
+impl Made {
+    /// What it is, its id, and its experiment's.
+    pub(in crate::mlflow) fn child(&self) -> Option<(Child, &str, &str)> {
+        let (child, info) = match (&self.run, &self.model) {
+            (Some(run), _) => (Child::Run, run.info.as_ref()?),
+            (None, Some(model)) => (Child::LoggedModel, model.info.as_ref()?),
+            (None, None) => (Child::Trace, self.trace_info.as_ref()?),
+        };
+        let id = match child {
+            Child::Run => &info.run_id,
+            Child::LoggedModel => &info.model_id,
+            _ => &info.request_id,
+        };
+        Some((child, id.as_deref()?, &info.experiment_id))
+    }
+}
+
 /// Tags or metadata: a map, or in older versions a list of pairs.
 pub(super) fn pairs_in(pairs: Option<&Value>) -> Vec<(String, String)> {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
@@ -122,4 +162,43 @@ pub(super) fn model_in(model: &Value) -> Option<ModelRef> {
 /// The tag that makes a registered model a prompt, as MLflow's store compares it.
 pub fn is_prompt_tag(key: &str, value: &str) -> bool {
     key == "mlflow.prompt.is_prompt" && value.eq_ignore_ascii_case("true")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_an_answer_made_is_known_by_its_experiment() {
+        for (answer, child, id) in [
+            (
+                json!({ "run": { "info": { "run_id": "r", "run_uuid": "r", "experiment_id": "7" }, "data": {} } }),
+                Child::Run,
+                "r",
+            ),
+            (
+                json!({ "model": { "info": { "model_id": "m-1", "experiment_id": "7" } } }),
+                Child::LoggedModel,
+                "m-1",
+            ),
+            (
+                json!({ "trace_info": { "request_id": "tr-1", "experiment_id": "7" } }),
+                Child::Trace,
+                "tr-1",
+            ),
+        ] {
+            let made: Made = serde_json::from_value(answer).unwrap();
+            assert_eq!(made.child(), Some((child, id, "7")));
+        }
+        for nothing in [
+            json!({}),
+            json!({ "run": {} }),
+            json!({ "trace": { "trace_info": { "trace_id": "t", "experiment_id": "7" } } }),
+        ] {
+            let made: Made = serde_json::from_value(nothing).unwrap();
+            assert_eq!(made.child(), None);
+        }
+    }
 }

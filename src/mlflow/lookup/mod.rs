@@ -14,6 +14,7 @@ use quick_cache::sync::Cache;
 use serde_json::Value;
 
 use self::cache::Remembered;
+pub(super) use self::described::Made;
 pub use self::described::{ExperimentRef, ModelRef, is_prompt_tag};
 use self::described::{experiment_in, model_in, pairs_in};
 pub(super) use self::index::Census;
