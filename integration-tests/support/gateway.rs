@@ -55,6 +55,8 @@ pub struct Setup {
     pub admin_port: u16,
     /// TOML before the sections: `public_url` is there already.
     pub top: String,
+    /// More of `[listen]`.
+    pub listen: String,
     /// Further sections.
     pub sections: String,
     pub upstream: String,
@@ -71,6 +73,7 @@ impl Setup {
             port: free_port(),
             admin_port: free_port(),
             top: String::new(),
+            listen: String::new(),
             sections: ROLES.to_owned(),
             upstream: format!("name = \"production\"\nurl = \"{upstream}\""),
             session: String::new(),
@@ -99,9 +102,16 @@ impl Setup {
             format!("public_url = \"http://127.0.0.1:{}\"\n{}", self.port, self.top)
         };
         let text = format!(
-            "{top}\n[listen]\naddress = \"127.0.0.1:{}\"\nadmin_address = \"127.0.0.1:{}\"\n[[upstream]]\n{}\n[session]\n{}\n\
+            "{top}\n[listen]\naddress = \"127.0.0.1:{}\"\nadmin_address = \"127.0.0.1:{}\"\n{}\n[[upstream]]\n{}\n[session]\n{}\n\
              [audit]\n{}\n[limits]\n{}\n[[provider]]\nid = \"local\"\nkind = \"local\"\nlabel = \"Local\"\nusers_file = \"users.toml\"\n{}",
-            self.port, self.admin_port, self.upstream, self.session, self.audit, self.limits, self.sections
+            self.port,
+            self.admin_port,
+            self.listen,
+            self.upstream,
+            self.session,
+            self.audit,
+            self.limits,
+            self.sections
         );
         std::fs::write(&config, text).unwrap();
         config
@@ -145,10 +155,13 @@ impl Gateway {
 
     fn wait_until_ready(&mut self) {
         let authority = self.authority();
+        // Asked where it is plain and at its root, whatever the main listener is.
+        let operators = self.admin_authority();
         until("the gateway is ready", Duration::from_secs(60), || {
             assert!(self.server.is_running(), "the gateway ended: {}", self.log());
             std::net::TcpStream::connect(&authority).is_ok()
-                && Request::get(&self.at("/auth/readyz")).send(&authority).status == 200
+                && std::net::TcpStream::connect(&operators).is_ok()
+                && Request::get("/auth/readyz").send(&operators).status == 200
         });
     }
 
@@ -172,10 +185,6 @@ impl Gateway {
 
     pub fn origin(&self) -> String {
         self.url()
-    }
-
-    fn at(&self, path: &str) -> String {
-        path.to_owned()
     }
 
     pub fn audit_file(&self) -> PathBuf {

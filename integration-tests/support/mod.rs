@@ -19,6 +19,7 @@ pub mod process;
 pub mod redis;
 pub mod saml;
 pub mod simplesaml;
+pub mod tls;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};

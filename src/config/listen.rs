@@ -12,6 +12,8 @@ pub struct Listen {
     pub admin_address: SocketAddr,
     /// Unix socket for the operator's commands.
     pub admin_socket: PathBuf,
+    /// Besides HTTP/1.1: over TLS where the client wants it, without TLS for who speaks it from the start.
+    pub http2: bool,
     pub tls: Option<ListenTls>,
 }
 
@@ -50,12 +52,7 @@ pub(super) fn read(section: Section<'_>, default_socket: PathBuf) -> Option<List
         section.problem("admin_socket", text);
     }
     super::not_yet(&section, "ext_authz_address", "Envoy's gRPC check");
-    if section.value("http2", value::flag) == Some(true) {
-        section.problem(
-            "http2",
-            "cannot be switched on yet: HTTP/2 comes with a later version; leave it false",
-        );
-    }
+    let http2 = section.value("http2", value::flag).unwrap_or(false);
     let tls = section.section("tls");
     let wants_tls = tls.is_present();
     let tls = read_tls(tls);
@@ -64,6 +61,7 @@ pub(super) fn read(section: Section<'_>, default_socket: PathBuf) -> Option<List
         address,
         admin_address,
         admin_socket,
+        http2,
         tls,
     })
 }

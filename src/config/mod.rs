@@ -46,7 +46,7 @@ pub use provider::{CLIENTS, LocalProvider, OidcProvider, Provider, ProviderKind}
 pub use role::{Grant, Role};
 pub use saml::{IdpEndpoint, IdpKey, IdpMetadata, MetadataSource, SamlBinding, SamlKey, SamlProvider, UserAttribute};
 pub use session::{Session, StoreKind};
-pub use telemetry::{LogFormat, Telemetry};
+pub use telemetry::{LogFormat, Otlp, Telemetry};
 pub use tokens::Tokens;
 pub use trusted_issuer::{Condition, IssuerKeys, NamePart, TrustedIssuer};
 pub use upstream::Upstream;

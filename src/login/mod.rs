@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::audit::{Actor, Audit, Outcome};
 use crate::config::Config;
 use crate::domain::{Clock, Random, Reason, ReasonCode, Secret};
-use crate::providers::{Onward, ProviderError, Vouched, Way};
+use crate::providers::{Issuers, Onward, ProviderError, Vouched, Way};
 use crate::sessions::{Session, SessionError, Sessions};
 use crate::store::{Sealer, Store, StoreError, Throttle, Throttled};
 use crate::telemetry::Metrics;
@@ -115,6 +115,7 @@ pub struct Parts {
     pub providers: Vec<Provider>,
     pub sessions: Arc<Sessions>,
     pub tokens: Arc<Tokens>,
+    pub issuers: Arc<Issuers>,
     pub store: Arc<dyn Store>,
     pub sealer: Arc<Sealer>,
     pub audit: Arc<Audit>,

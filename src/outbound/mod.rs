@@ -1,7 +1,9 @@
-//! The way out: the client for MLflow and the one for identity providers.
+//! The way out: the clients for MLflow, for identity providers and for a collector of traces.
 
 #[cfg(feature = "server")]
 pub mod body;
+#[cfg(feature = "server")]
+mod collector;
 #[cfg(feature = "server")]
 mod pool;
 #[cfg(feature = "server")]
@@ -16,5 +18,7 @@ mod wire;
 
 #[cfg(feature = "server")]
 pub use body::LocalBody;
+#[cfg(feature = "server")]
+pub use collector::CollectorClient;
 #[cfg(feature = "server")]
 pub use upstream::{UpstreamClient, UpstreamError};

@@ -64,22 +64,7 @@ impl ProviderClient {
     /// # Errors
     /// When the roots cannot be read.
     pub fn new(ca_file: Option<&Path>, plain_loopback: bool, bounds: Bounds) -> Result<Self, String> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots(ca_file)?)
-            .with_no_client_auth();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(bounds.connect)
-            .timeout(bounds.total)
-            .user_agent(concat!("mlgate/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| format!("the HTTP client cannot be built: {error}"))?;
+        let client = unbounded(ca_file, bounds)?;
         Ok(Self {
             client,
             plain_loopback,
@@ -133,13 +118,33 @@ impl<'c> AsyncHttpClient<'c> for ProviderClient {
     }
 }
 
+/// A client that follows nobody and waits for so long; where it goes and what it reads is for its owner to bound.
+pub(super) fn unbounded(ca_file: Option<&Path>, bounds: Bounds) -> Result<reqwest::Client, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots(ca_file)?)
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(bounds.connect)
+        .timeout(bounds.total)
+        .user_agent(concat!("mlgate/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| format!("the HTTP client cannot be built: {error}"))
+}
+
 /// Scheme, host and path: queries may carry secrets.
 fn place(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
 /// The innermost cause, which is the one that tells something.
-fn reason(error: &dyn std::error::Error) -> String {
+pub(super) fn reason(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

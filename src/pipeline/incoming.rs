@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::dev::Payload;
+use actix_web::http::Version;
 use actix_web::http::header::HeaderName;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -130,9 +131,17 @@ impl Incoming {
         self.request.headers().get_all(name).map(|value| value.as_bytes())
     }
 
-    /// The host that was asked for, with its port.
+    /// The host that was asked for, with its port. HTTP/2 has it in the target, and needs no header (RFC 9113, 8.3.1).
     pub(super) fn host(&self) -> Option<&str> {
-        self.request.headers().get(name::HOST)?.to_str().ok()
+        match self.request.headers().get(name::HOST) {
+            Some(host) => host.to_str().ok(),
+            None if self.is_http2() => self.target_authority(),
+            None => None,
+        }
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.request.version() == Version::HTTP_2
     }
 
     /// The authority of an absolute-form target.

@@ -26,6 +26,7 @@ use crate::sessions::Sessions;
 use crate::sessions::cookie::Cookies;
 use crate::store::{Sealer, Store, Throttle, Throttled};
 use crate::telemetry::Metrics;
+use crate::telemetry::traces::Traces;
 use crate::tokens::Tokens;
 
 use introduce::{Introduction, Introductions};
@@ -78,6 +79,8 @@ pub struct Parts {
     pub policy: Arc<Policy>,
     pub audit: Arc<Audit>,
     pub metrics: Arc<Metrics>,
+    /// `None` where nobody takes them.
+    pub traces: Option<Traces>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
 }
@@ -98,6 +101,7 @@ impl Gate {
             random: parts.random,
             reads: config.audit.reads,
             refuse: config.audit.on_failure == OnAuditFailure::Refuse,
+            traces: config.telemetry.otlp.as_ref().and(parts.traces),
         };
         Self {
             site: Site::new(&config),

@@ -2,14 +2,15 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::audit::{Actor, Audit, AuditError, Author, Event, Http, Outcome, Touched, Why};
 use crate::domain::{Access, Caller, Clock, Identity, Permission, Random, Reason, ReasonCode};
 use crate::mlflow::{self, Source};
 use crate::telemetry::Metrics;
+use crate::telemetry::traces::{Attribute, Span, SpanContext, Traces};
 
-use super::incoming::{Incoming, Sender};
+use super::incoming::{Incoming, Sender, name};
 
 /// Where records go, and which ones.
 pub(super) struct Trail {
@@ -21,6 +22,8 @@ pub(super) struct Trail {
     pub(super) reads: bool,
     /// `audit.on_failure = "refuse"`.
     pub(super) refuse: bool,
+    /// Where the configuration wants them.
+    pub(super) traces: Option<Traces>,
 }
 
 impl Trail {
@@ -73,8 +76,13 @@ impl Trail {
                 ..Http::default()
             }),
         };
+        let context = self
+            .traces
+            .as_ref()
+            .and_then(|_| incoming.id.context(incoming.all(name::TRACEPARENT).next()));
         Record {
             trail: self.clone(),
+            context: context.map(Box::new),
             event: Some(Box::new(event)),
             started: Instant::now(),
             sender: incoming.sender.clone(),
@@ -91,6 +99,8 @@ impl Trail {
 pub struct Record {
     trail: Arc<Trail>,
     event: Option<Box<Event>>,
+    /// Of its span, where there is to be one.
+    context: Option<Box<SpanContext>>,
     started: Instant,
     sender: Rc<Sender>,
     by: Option<Arc<Identity>>,
@@ -168,6 +178,7 @@ impl Record {
         Self {
             trail: self.trail.clone(),
             event: None,
+            context: None,
             started: self.started,
             sender: self.sender.clone(),
             by: None,
@@ -206,8 +217,38 @@ impl Record {
             duration_ms = event.http.as_ref().map_or(0, |http| http.duration_ms),
             "request"
         );
+        self.finish_span(&event, took);
         let leave_out = !self.trail.reads && self.only_reads && outcome == Outcome::Allowed;
         (!leave_out).then_some(event)
+    }
+}
+
+impl Record {
+    fn finish_span(&mut self, event: &Event, took: Duration) {
+        let (Some(traces), Some(context)) = (&self.trail.traces, self.context.take()) else {
+            return;
+        };
+        let http = event.http.as_ref();
+        let text = |text: Option<&str>| Attribute::Text(text.unwrap_or_default().to_owned().into());
+        let span = Span {
+            context: *context,
+            name: event.action.clone(),
+            start: event.time,
+            took,
+            attributes: vec![
+                ("http.request.method", text(http.map(|http| http.method.as_str()))),
+                ("url.path", text(http.map(|http| http.path.as_str()))),
+                ("http.response.status_code", Attribute::Number(self.status.into())),
+                ("mlgate.outcome", Attribute::Text(event.outcome.as_str().into())),
+                ("mlgate.reason", Attribute::Text(event.reason.code.clone())),
+                ("mlgate.request_id", text(event.request_id.as_deref())),
+                ("mlgate.upstream", text(event.upstream.as_deref())),
+            ],
+            failed: event.outcome == Outcome::Failed,
+        };
+        if !traces.finish(span) {
+            self.trail.metrics.spans("dropped", 1);
+        }
     }
 }
 

@@ -52,7 +52,11 @@ impl Site {
         if line + headers > header_size {
             return Err(Stopped::HeadersTooLarge);
         }
-        if incoming.all(name::HOST).count() != 1 {
+        let named = match incoming.all(name::HOST).count() {
+            0 => incoming.is_http2() && incoming.target_authority().is_some(),
+            hosts => hosts == 1,
+        };
+        if !named {
             return Err(Stopped::Malformed("A request names one host.".to_owned()));
         }
         if incoming

@@ -3,12 +3,19 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::dev::Extensions;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
 use actix_web::rt::net::TcpStream;
+use actix_web::{Error, HttpResponse};
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 
 use crate::pipeline::Gate;
 use crate::telemetry::Metrics;
@@ -17,6 +24,8 @@ use crate::telemetry::Metrics;
 pub(super) const ALL: usize = 8192;
 /// Connections of one address that is no trusted proxy.
 const PER_ADDRESS: usize = 512;
+/// Requests under way over one HTTP/2 connection; browsers have a hundred at most.
+const STREAMS: usize = 256;
 
 pub(super) struct Doors {
     gate: Arc<ArcSwap<Gate>>,
@@ -34,6 +43,56 @@ struct Held {
 struct Place {
     doors: Arc<Doors>,
     address: IpAddr,
+    streams: Arc<AtomicUsize>,
+}
+
+/// One request's place on its connection. Lives as long as its answer.
+struct Stream(Arc<AtomicUsize>);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// An answer that keeps its place until it is sent.
+struct Sending {
+    body: BoxBody,
+    _stream: Stream,
+}
+
+impl MessageBody for Sending {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        self.body.as_pin_mut().poll_next(cx)
+    }
+}
+
+/// HTTP/2 lets a client ask for as much as it likes at once, over one connection.
+pub(super) async fn bound_streams(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let place = request.conn_data::<Place>().map(|place| place.streams.clone());
+    let Some(streams) = place else {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    };
+    let before = streams.fetch_add(1, Ordering::AcqRel);
+    let stream = Stream(streams);
+    if before >= STREAMS {
+        let refused = HttpResponse::TooManyRequests()
+            .insert_header(("retry-after", "1"))
+            .insert_header(("cache-control", "no-store"))
+            .finish();
+        return Ok(request.into_response(refused));
+    }
+    let answer = next.call(request).await?.map_into_boxed_body();
+    Ok(answer.map_body(|_, body| BoxBody::new(Sending { body, _stream: stream })))
 }
 
 impl Doors {
@@ -79,6 +138,7 @@ impl Doors {
         Some(Place {
             doors: self.clone(),
             address,
+            streams: Arc::default(),
         })
     }
 }

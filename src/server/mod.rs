@@ -1,9 +1,11 @@
 //! How the parts are put together, reloaded and stopped.
 
 mod doors;
+mod listener;
 mod parts;
 mod providers;
 mod tls;
+mod traces;
 mod watch;
 
 use std::fs;
@@ -20,6 +22,7 @@ use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result, anyhow, ensure};
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::audit::{Actor, Audit, Event, Outcome, Why};
 use crate::config::{self, Config, StoreKind};
@@ -28,21 +31,19 @@ use crate::pipeline::Gate;
 use crate::providers::Places;
 use crate::store;
 use crate::telemetry::Metrics;
+use crate::telemetry::traces::{Finished, Traces};
 use crate::web::admin_api::{self, AdminParts};
 use crate::web::front::Front;
 use crate::web::health::{self, Health};
 
-use doors::Doors;
 use parts::{Assembly, Lasting, assemble};
 use tls::Certificate;
 use watch::Watch;
 
 /// A request's headers must be whole within this.
 const HEADER_TIME: Duration = Duration::from_secs(15);
-/// A connection without a request is kept this long.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// What is under way when the gateway stops may take this long.
-const LAST_REQUESTS: u64 = 30;
+/// Until the collector has the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 /// Background chores.
 const CHORES: Duration = Duration::from_secs(5);
 
@@ -50,6 +51,7 @@ const CHORES: Duration = Duration::from_secs(5);
 pub struct Server {
     config: Arc<Config>,
     lasting: Lasting,
+    spans: Finished,
     force: InForce,
     main: TcpListener,
     admin: TcpListener,
@@ -83,6 +85,7 @@ impl Server {
         let config = Arc::new(config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+        let (traces, spans) = Traces::new();
         let lasting = Lasting {
             store: store::connect(&config.session.store, clock.clone())
                 .map_err(|error| anyhow!("session store: {error}"))?,
@@ -90,6 +93,7 @@ impl Server {
             issuer_keys: Arc::default(),
             audit: Arc::new(Audit::open(&config.audit, clock.clone())?),
             metrics: Arc::new(Metrics::new()?),
+            traces,
             clock,
             random,
             places,
@@ -117,6 +121,7 @@ impl Server {
             },
             certificate,
             lasting,
+            spans,
             config,
         })
     }
@@ -145,19 +150,22 @@ impl Server {
         let Self {
             config,
             lasting,
+            spans,
             force,
             main,
             admin,
             socket,
             certificate,
         } = self;
-        let main = serve_main(&config, &force, &lasting, main, certificate.clone())?;
+        let main = listener::serve(&config, &force, &lasting, main, certificate.clone())?;
         let operators = serve_operators(&force, admin, socket)?;
         let handles = [main.handle(), operators.handle()];
         let mut running = actix_web::rt::spawn(main);
         let aside = actix_web::rt::spawn(operators);
         let chores = actix_web::rt::spawn(chores(force.clone(), lasting.clone()));
         let errands = actix_web::rt::spawn(errands(force.clone()));
+        let (stop_traces, stopping) = oneshot::channel();
+        let traces = actix_web::rt::spawn(traces::send(spans, force.clone(), stopping, lasting.metrics.clone()));
         let socket_file = config.listen.admin_socket.clone();
         let reloads = Reloads {
             config,
@@ -175,6 +183,9 @@ impl Server {
             }
         }
         aside.await??;
+        // What the last requests were is news too, but nobody waits long for a collector.
+        drop(stop_traces);
+        let _ = tokio::time::timeout(LAST_SPANS, traces).await;
         for task in [chores, errands] {
             task.abort();
             let _ = task.await;
@@ -206,46 +217,6 @@ async fn close_trail(lasting: Lasting) {
         // Blocks until the writer's thread has ended.
         let _ = tokio::task::spawn_blocking(move || audit.close()).await;
     }
-}
-
-/// People, programs and probes.
-fn serve_main(
-    config: &Config,
-    force: &InForce,
-    lasting: &Lasting,
-    listener: TcpListener,
-    certificate: Option<Arc<Certificate>>,
-) -> Result<Running> {
-    let InForce {
-        gate, front, health, ..
-    } = force.clone();
-    let doors = Doors::new(gate.clone().into_inner(), lasting.metrics.clone());
-    let base = config.base_path().to_owned();
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(gate.clone())
-            .app_data(front.clone())
-            .app_data(health.clone())
-            .configure(crate::web::configure(&base))
-    })
-    .client_request_timeout(HEADER_TIME)
-    .client_disconnect_timeout(Duration::from_secs(5))
-    .keep_alive(KEEP_ALIVE)
-    // Without it a client that leaves before the answer's head is noticed at the next write, long after.
-    .h1_allow_half_closed(false)
-    .tcp_nodelay(true)
-    .max_connections(doors::ALL / workers())
-    .workers(workers())
-    .on_connect(move |connection, extensions| doors.enter(connection, extensions))
-    .shutdown_timeout(LAST_REQUESTS)
-    .disable_signals();
-    let server = match (&config.listen.tls, certificate) {
-        (Some(settings), Some(certificate)) => {
-            server.listen_rustls_0_23(listener, tls::acceptor(settings, certificate)?)?
-        }
-        _ => server.listen(listener)?,
-    };
-    Ok(server.run())
 }
 
 /// Metrics and health by TCP, the operator's commands by the socket alone.
@@ -477,6 +448,7 @@ fn must_not_need_a_restart(old: &Config, new: &Config) -> Result<()> {
             "listen.admin_socket",
             old.listen.admin_socket != new.listen.admin_socket,
         ),
+        ("listen.http2", old.listen.http2 != new.listen.http2),
         ("listen.tls", tls(old) != tls(new)),
         ("session.store", redis(old) != redis(new)),
         ("audit", format!("{:?}", old.audit) != format!("{:?}", new.audit)),

@@ -18,6 +18,7 @@ use crate::sessions::cookie::Cookies;
 use crate::sessions::{self, Sessions};
 use crate::store::{Sealer, Store};
 use crate::telemetry::Metrics;
+use crate::telemetry::traces::Traces;
 use crate::tokens::{self, Tokens};
 use crate::web::admin_api::{AdminParts, Directory};
 use crate::web::front::Front;
@@ -33,6 +34,7 @@ pub(super) struct Lasting {
     pub(super) issuer_keys: Arc<KeyCache>,
     pub(super) audit: Arc<Audit>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) traces: Traces,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
     /// Of APIs that tell groups.
@@ -53,6 +55,7 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
         issuer_keys,
         audit,
         metrics,
+        traces,
         clock,
         random,
         places: _,
@@ -79,6 +82,10 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
     ways.insert(config::CLIENTS.to_owned(), Way::Password(Arc::new(services)));
     let issuers = Issuers::new(&config.trusted_issuers, &issuer_keys, &clock, Bounds::default())
         .map_err(|error| anyhow!("trusted issuer {error}"))?;
+    let issuers = Arc::new(issuers);
+    for rule in &config.trusted_issuers {
+        ways.insert(rule.id.clone(), Way::Password(issuers.clone()));
+    }
     let rechecks = Rechecks::new(Means {
         ways: ways.clone(),
         sessions: sessions.clone(),
@@ -96,11 +103,12 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
             store: store.clone(),
             sessions: sessions.clone(),
             tokens: tokens.clone(),
-            issuers: Arc::new(issuers),
+            issuers: issuers.clone(),
             rechecks: Arc::new(rechecks),
             policy: policy.clone(),
             audit: audit.clone(),
             metrics: metrics.clone(),
+            traces: Some(traces),
             clock: clock.clone(),
             random: random.clone(),
         },
@@ -111,6 +119,7 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
             providers,
             sessions: sessions.clone(),
             tokens: tokens.clone(),
+            issuers,
             sealer,
             store,
             audit: audit.clone(),

@@ -59,7 +59,9 @@ pub(super) fn acceptor(config: &ListenTls, certificate: Arc<Certificate>) -> Res
         }
         None => builder.with_no_client_auth(),
     };
-    Ok(builder.with_cert_resolver(certificate))
+    let mut settings = builder.with_cert_resolver(certificate);
+    settings.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(settings)
 }
 
 fn provider() -> Arc<CryptoProvider> {

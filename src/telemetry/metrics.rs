@@ -15,6 +15,7 @@ const SESSIONS: &str = "mlgate_sessions";
 const AUDIT_LAG_SECONDS: &str = "mlgate_audit_lag_seconds";
 const CACHE: &str = "mlgate_cache_total";
 const RELOADS: &str = "mlgate_reloads_total";
+const SPANS: &str = "mlgate_spans_total";
 const CONNECTIONS: &str = "mlgate_connections";
 
 /// Seconds.
@@ -120,6 +121,11 @@ impl Metrics {
     /// `outcome` is `taken_over` or `refused`.
     pub fn reload(&self, outcome: &'static str) {
         counter(&self.recorder, RELOADS, &[("outcome", outcome)]).increment(1);
+    }
+
+    /// `outcome` is `sent` or `dropped`.
+    pub fn spans(&self, outcome: &'static str, count: u64) {
+        counter(&self.recorder, SPANS, &[("outcome", outcome)]).increment(count);
     }
 
     /// The text that Prometheus reads.

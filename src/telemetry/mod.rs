@@ -3,6 +3,7 @@
 mod logs;
 mod metrics;
 mod request_id;
+pub mod traces;
 
 pub use logs::start_logging;
 pub use metrics::Metrics;

@@ -14,6 +14,8 @@ pub enum OauthError {
     UnsupportedGrantType,
     UnsupportedResponseType,
     InvalidScope,
+    /// RFC 8693, 2.2.2.
+    InvalidTarget,
     AccessDenied,
     /// Too many wrong secrets, or too many requests.
     TooOften(Duration),
@@ -36,6 +38,7 @@ impl OauthError {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
             Self::AccessDenied => "access_denied",
             Self::TooOften(_) | Self::Unavailable => "temporarily_unavailable",
         }
@@ -53,6 +56,7 @@ impl OauthError {
             | Self::UnsupportedGrantType
             | Self::UnsupportedResponseType
             | Self::InvalidScope
+            | Self::InvalidTarget
             | Self::AccessDenied => 400,
         }
     }
@@ -67,6 +71,7 @@ impl OauthError {
             Self::UnsupportedGrantType => "this gateway knows no such grant_type",
             Self::UnsupportedResponseType => "response_type must be code",
             Self::InvalidScope => "scope is mlflow or mlflow.read",
+            Self::InvalidTarget => "tokens of this gateway are for this gateway alone",
             Self::AccessDenied => "the person said no",
             Self::TooOften(_) => "too many attempts; wait, then try again",
             Self::Unavailable => "the gateway cannot serve this now; try again in a moment",

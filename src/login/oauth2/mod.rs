@@ -1,9 +1,11 @@
 //! The authorization server for terminals, jobs and services: OAuth 2.0 (RFC 6749) as RFC 9700 wants it, with PKCE
-//! (RFC 7636), loopback redirects (RFC 8252), revocation (RFC 7009) and introspection (RFC 7662).
+//! (RFC 7636), loopback redirects (RFC 8252), revocation (RFC 7009), introspection (RFC 7662) and token
+//! exchange (RFC 8693).
 
 mod authorize;
 mod client;
 mod error;
+mod exchange;
 mod parameters;
 mod token;
 
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use crate::audit::{Actor, Outcome};
 use crate::config::{CLIENTS, Config};
 use crate::domain::{Clock, Random, Reason, ReasonCode};
-use crate::providers::Clients;
+use crate::providers::{Clients, Issuers};
 use crate::store::{Shelf, Throttle, Throttled};
 use crate::tokens::{Mint, Token, Tokens};
 
@@ -24,6 +26,7 @@ use client::Client;
 
 pub use authorize::{Asked, BadAuthorize};
 pub use error::OauthError;
+pub use exchange::TOKEN_EXCHANGE;
 pub use parameters::Parameters;
 pub use token::{Answer, DEVICE_CODE};
 
@@ -37,6 +40,7 @@ pub struct Oauth {
     issuer: String,
     clients: Vec<Client>,
     services: Clients,
+    issuers: Arc<Issuers>,
     tokens: Arc<Tokens>,
     mint: Mint,
     codes: Shelf<Code>,
@@ -53,6 +57,7 @@ impl Oauth {
             issuer: config.public_url.as_str().trim_end_matches('/').to_owned(),
             clients: client::all(config),
             services: Clients::new(config.clients.clone(), parts.clock.clone()),
+            issuers: parts.issuers.clone(),
             tokens: parts.tokens.clone(),
             mint: Mint::new(&config.session.secrets),
             codes: Shelf::new("code", store.clone(), sealer),

@@ -6,6 +6,7 @@ use crate::domain::{Reason, ReasonCode, Secret};
 use crate::login::Visitor;
 use crate::tokens::{Flow, Issued, NewFamily, Refreshed};
 
+use super::exchange::{ACCESS_TOKEN, TOKEN_EXCHANGE};
 use super::{Client, Oauth, OauthError, Parameters, is_read_only, scope_of};
 
 /// RFC 8628, 3.4.
@@ -19,6 +20,8 @@ pub struct Answer {
     pub expires_in: u64,
     pub refresh: Option<Secret>,
     pub scope: &'static str,
+    /// Of an exchange (RFC 8693, 2.2.1).
+    pub issued_token_type: Option<&'static str>,
 }
 
 impl Oauth {
@@ -30,7 +33,10 @@ impl Oauth {
         authorization: Option<&[u8]>,
         visitor: Visitor<'_>,
     ) -> Result<Answer, OauthError> {
-        let client = self.authenticate(parameters, authorization, visitor).await?;
+        let client = match self.unnamed(parameters, authorization) {
+            Some(client) => client,
+            None => self.authenticate(parameters, authorization, visitor).await?,
+        };
         let may = |grant| match client.may(grant) {
             true => Ok(()),
             false => Err(OauthError::UnauthorizedClient),
@@ -48,6 +54,11 @@ impl Oauth {
             "client_credentials" => {
                 may(GrantType::ClientCredentials)?;
                 let issued = self.act_for_itself(client, parameters, visitor).await?;
+                self.hand_out(issued, visitor).await
+            }
+            TOKEN_EXCHANGE if self.exchanges() => {
+                may(GrantType::TokenExchange)?;
+                let issued = self.exchange(client, parameters, visitor).await?;
                 self.hand_out(issued, visitor).await
             }
             _ => Err(OauthError::UnsupportedGrantType),
@@ -143,6 +154,12 @@ impl Oauth {
             // Rounded: what was issued a moment ago for 30 minutes lives 1800 seconds, not 1799.
             expires_in: (issued.access_until.since(self.clock.now()).as_millis() as u64 + 500) / 1000,
             scope: scope_of(&issued.token),
+            issued_token_type: issued
+                .token
+                .family
+                .as_ref()
+                .filter(|family| family.flow == Flow::TokenExchange)
+                .map(|_| ACCESS_TOKEN),
             access: issued.access,
             refresh: issued.refresh,
         }

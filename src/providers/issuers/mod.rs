@@ -6,14 +6,15 @@ mod rule;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use quick_cache::sync::Cache;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::ProviderError;
 use super::jws::{Claims, Jws, LONGEST, SKEW, Unsigned, must_be_of_now};
+use super::{PasswordProvider, ProviderError, Vouched};
 use crate::config::TrustedIssuer;
-use crate::domain::{Clock, Identity, KeySet, Timestamp};
+use crate::domain::{Clock, Identity, KeySet, Secret, Timestamp};
 use crate::outbound::provider::Bounds;
 
 use keys::Keys;
@@ -131,12 +132,26 @@ impl Issuers {
         Err(why.unwrap_or_else(|| refused("is of no trusted issuer (iss)")))
     }
 
-    /// The groups that the configuration gives to workloads of an id; `None` where there is no such rule.
-    pub fn groups(&self, id: &str) -> Option<&[String]> {
-        let mut rules = self.issuers.values().flatten();
-        rules
-            .find(|trusted| trusted.rule.id == id)
-            .map(|trusted| trusted.rule.groups.as_slice())
+    /// Likewise, with what a recheck of whatever comes of it will need.
+    ///
+    /// # Errors
+    /// Like `identify`.
+    pub async fn exchange(&self, token: &str) -> Result<(Workload, String), ProviderError> {
+        let workload = self.identify(token).await?;
+        // The very token that was found good.
+        let claims = Jws::parse(token)
+            .ok()
+            .and_then(|token| serde_json::to_string(token.unverified()).ok())
+            .ok_or_else(|| refused("is no signed token"))?;
+        Ok((workload, claims))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.issuers.is_empty()
+    }
+
+    fn rule(&self, id: &str) -> Option<&Trusted> {
+        self.issuers.values().flatten().find(|trusted| trusted.rule.id == id)
     }
 
     /// Keeps the keys fresh; waits for nobody.
@@ -199,6 +214,16 @@ impl Trusted {
 
     /// Of claims that the issuer signed.
     fn vouch(&self, claims: &Claims, now: Timestamp) -> Result<(Identity, Timestamp), String> {
+        must_be_of_now(claims, now.seconds())?;
+        let time = |name: &str| {
+            let seconds = claims.get(name).and_then(Value::as_f64).unwrap_or_default();
+            Timestamp::from_seconds(seconds as i64)
+        };
+        Ok((self.identity(claims, time("iat"))?, time("exp")))
+    }
+
+    /// Who that is by this rule, whenever it was signed.
+    fn identity(&self, claims: &Claims, authenticated_at: Timestamp) -> Result<Identity, String> {
         let for_us = match claims.get("aud") {
             Some(Value::String(audience)) => *audience == self.rule.audience,
             Some(Value::Array(audiences)) => audiences.iter().any(|audience| *audience == *self.rule.audience),
@@ -207,23 +232,46 @@ impl Trusted {
         if !for_us {
             return Err("is for somebody else (aud)".to_owned());
         }
-        must_be_of_now(claims, now.seconds())?;
         rule::must_fit(&self.rule, claims)?;
-        let time = |name: &str| {
-            let seconds = claims.get(name).and_then(Value::as_f64).unwrap_or_default();
-            Timestamp::from_seconds(seconds as i64)
-        };
         let email = claims.get("email").and_then(Value::as_str);
-        let identity = Identity {
+        Ok(Identity {
             provider: self.rule.id.clone(),
             subject: rule::subject(claims)?.to_owned(),
             user: rule::user(&self.rule, claims)?,
             display_name: None,
             email: email.filter(|_| rule::is_verified(claims)).map(str::to_owned),
             groups: self.rule.groups.clone(),
-            authenticated_at: time("iat"),
-        };
-        Ok((identity, time("exp")))
+            authenticated_at,
+        })
+    }
+}
+
+/// For what came of an exchange: asked again whether the rule, as it is now, still means that workload.
+#[async_trait]
+impl PasswordProvider for Issuers {
+    async fn sign_in(&self, _: &str, _: &Secret) -> Result<Vouched, ProviderError> {
+        Err(ProviderError::BadPassword)
+    }
+
+    fn canonical(&self, user: &str) -> String {
+        user.to_owned()
+    }
+
+    async fn recheck(&self, identity: &Identity, state: Option<&str>) -> Result<Vouched, ProviderError> {
+        let gone = |text: &str| ProviderError::AccountRefused(text.to_owned());
+        let claims: Claims = state
+            .and_then(|state| serde_json::from_str(state).ok())
+            .ok_or_else(|| gone("a workload shows a token of its platform"))?;
+        let trusted = self
+            .rule(&identity.provider)
+            .ok_or_else(|| gone("there is no such trusted issuer any more"))?;
+        if claims.get("iss").and_then(Value::as_str) != Some(&trusted.rule.issuer) {
+            return Err(gone("the trusted issuer is another one now"));
+        }
+        let now = trusted
+            .identity(&claims, identity.authenticated_at)
+            .map_err(|text| gone(&format!("the token {text}")))?;
+        Ok(Vouched::new(now, state.map(str::to_owned)))
     }
 }
 

@@ -51,6 +51,9 @@ pub(super) async fn token(here: Here, gate: TheGate, body: Body) -> HttpResponse
                 "expires_in": answer.expires_in,
                 "scope": answer.scope,
             });
+            if let Some(kind) = answer.issued_token_type {
+                told["issued_token_type"] = kind.into();
+            }
             if let Some(refresh) = answer.refresh {
                 told["refresh_token"] = refresh.expose().into();
             }

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use serde_json::json;
 
-use crate::login::oauth2::{SCOPE_ALL, SCOPE_READ};
+use crate::login::oauth2::{SCOPE_ALL, SCOPE_READ, TOKEN_EXCHANGE};
 use crate::web::front::Here;
 
 const PATH: &str = "/.well-known/oauth-authorization-server";
@@ -22,6 +22,10 @@ pub(in crate::web) async fn metadata(here: Here) -> HttpResponse {
     let oauth = here.login().oauth();
     let issuer = oauth.issuer();
     let at = |name: &str| format!("{issuer}/auth/oauth2/{name}");
+    let mut grants = vec!["authorization_code", "refresh_token", "client_credentials"];
+    if oauth.exchanges() {
+        grants.push(TOKEN_EXCHANGE);
+    }
     let shown = ["client_secret_basic", "client_secret_post", "none"];
     HttpResponse::Ok()
         .insert_header(("cache-control", "public, max-age=300"))
@@ -35,7 +39,7 @@ pub(in crate::web) async fn metadata(here: Here) -> HttpResponse {
             "scopes_supported": [SCOPE_ALL, SCOPE_READ],
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
-            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+            "grant_types_supported": grants,
             "code_challenge_methods_supported": ["S256"],
             "token_endpoint_auth_methods_supported": shown,
             "revocation_endpoint_auth_methods_supported": shown,

@@ -22,8 +22,11 @@ use crate::audit::Audit;
 use crate::config::{self, Config};
 use crate::domain::{Clock, Identity, ManualClock, Random, Secret, SystemRandom, Timestamp};
 use crate::login::{Login, Parts, Provider};
+use crate::outbound::provider::Bounds;
 use crate::policy::Policy;
-use crate::providers::{Departure, Ended, Onward, PasswordProvider, ProviderError, RedirectProvider, Vouched, Way};
+use crate::providers::{
+    Departure, Ended, Issuers, KeyCache, Onward, PasswordProvider, ProviderError, RedirectProvider, Vouched, Way,
+};
 use crate::sessions::cookie::Cookies;
 use crate::sessions::{Sessions, Settings};
 use crate::store::{MemoryStore, Sealer};
@@ -241,6 +244,7 @@ fn stand_with(providers: &[&str], change: impl FnOnce(&mut Config)) -> Stand {
         providers: ways.collect(),
         sessions: sessions.clone(),
         tokens: tokens.clone(),
+        issuers: Arc::new(Issuers::new(&[], &KeyCache::default(), &time, Bounds::default()).unwrap()),
         store,
         sealer: Arc::new(Sealer::new(&secrets, random.clone())),
         audit: Arc::new(Audit::open(&config.audit, time.clone()).unwrap()),
