@@ -19,6 +19,7 @@ mod entra_groups;
 mod every_provider;
 mod exchange;
 mod google_groups;
+mod granted;
 mod graphql;
 mod ldap;
 mod ldap_refused;

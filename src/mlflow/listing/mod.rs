@@ -92,8 +92,8 @@ pub enum Cut {
     Answer(StatusCode, Bytes),
 }
 
-/// What it takes to see all of a list.
-fn uncut(list: List) -> Vec<Access> {
+/// What it takes to see all of a list, and so to have it from who does not cut it down.
+pub(super) fn uncut(list: List) -> Vec<Access> {
     let every = |kind| Access::on(Permission::Read, Resource::every(kind));
     match list {
         List::Experiments
@@ -130,16 +130,6 @@ impl Plan {
 
     pub(super) fn graphql(document: Document, lookup: Arc<Lookup>) -> Self {
         Self(How::GraphQl(Arc::new(document), lookup))
-    }
-
-    /// What the request needs where nobody cuts its answer down: the doors that decide without forwarding.
-    pub fn uncut(&self) -> Vec<Access> {
-        match &self.0 {
-            How::List(list, ..) => uncut(*list),
-            How::GraphQl(..) => [Kind::Experiment, Kind::RegisteredModel, Kind::Prompt]
-                .map(|kind| Access::on(Permission::Read, Resource::every(kind)))
-                .into(),
-        }
     }
 
     /// Answers the request with what the view lets through.
