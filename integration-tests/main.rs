@@ -15,6 +15,7 @@ mod cost;
 mod crash;
 mod crawler;
 mod demo;
+mod device;
 mod entra_groups;
 mod every_provider;
 mod exchange;

@@ -16,6 +16,17 @@ fn gateway(mlflow: &Mlflow, redis: &Redis) -> Gateway {
     on_redis(Setup::new(&mlflow.url()), redis).start()
 }
 
+/// What seals and signs on every replica.
+pub const KEY: [u8; 32] = {
+    let mut key = [0; 32];
+    let mut place = 0;
+    while place < 32 {
+        key[place] = (place as u8).wrapping_mul(37) ^ 0x5a;
+        place += 1;
+    }
+    key
+};
+
 /// On this Redis, with the same key as every other one.
 pub fn on_redis(mut setup: Setup, redis: &Redis) -> Setup {
     use std::os::unix::fs::PermissionsExt;
@@ -23,11 +34,7 @@ pub fn on_redis(mut setup: Setup, redis: &Redis) -> Setup {
         panic!("it is Redis")
     };
     let key = setup.path("key");
-    std::fs::write(
-        &key,
-        std::array::from_fn::<u8, 32, _>(|place| (place as u8).wrapping_mul(37) ^ 0x5a),
-    )
-    .unwrap();
+    std::fs::write(&key, KEY).unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     setup.session = format!(
         "store = \"redis\"\nredis_url = \"{}\"\nsecret_files = [\"key\"]",

@@ -61,6 +61,53 @@ async function signIn(page, secret = password) {
 }
 
 const journeys = {
+  /** Decides on two terminals by keyboard, and on three clients that wait on a loopback address. */
+  async terminals() {
+    const { no, yes, challenge } = JSON.parse(input);
+    const page = await open();
+    const found = [];
+    const focused = [];
+    const focus = () => page.evaluate(() => document.activeElement.value === "deny" ? "deny" : document.activeElement.name);
+    await page.goto(`${url}/auth/device`);
+    await Promise.all([page.waitForURL((at) => at.pathname === "/auth/device"), signIn(page)]);
+    focused.push(await focus());
+    found.push(...(await faults(page)));
+    await page.keyboard.type(no.toLowerCase().replace("-", " "));
+    await page.keyboard.press("Enter");
+    await page.getByText("gpu-7").waitFor();
+    focused.push(await focus());
+    found.push(...(await faults(page)));
+    // The button that has the focus is the one that Enter presses.
+    await page.keyboard.press("Enter");
+    await page.getByText("The terminal was not let in").waitFor();
+    await page.goto(`${url}/auth/device?user_code=${yes}`);
+    await page.press("#user_code", "Enter");
+    await page.getByText("gpu-8").waitFor();
+    await page.getByRole("button", { name: "Allow" }).click();
+    await page.getByText("The terminal is signed in").waitFor();
+    found.push(...(await faults(page)));
+    // A client that waits for its answer.
+    const { createServer } = await import("node:http");
+    const consent = async (host, button) => {
+      const server = createServer((_, answer) => answer.end("You can close this page."));
+      await new Promise((done) => server.listen(0, host === "[::1]" ? "::1" : host, done));
+      const callback = `http://${host}:${server.address().port}/callback`;
+      const query = new URLSearchParams({
+        response_type: "code", client_id: "mlgate-cli", redirect_uri: callback, state: "s", code_challenge: challenge, code_challenge_method: "S256",
+      });
+      await page.goto(`${url}/auth/oauth2/authorize?${query}`);
+      found.push(...(await faults(page)));
+      await page.getByRole("button", { name: button }).click();
+      await page.waitForURL((at) => at.pathname === "/callback");
+      server.close();
+      return page.url();
+    };
+    const denied = await consent("127.0.0.1", "Deny");
+    const allowed = await consent("127.0.0.1", "Allow");
+    const six = await consent("[::1]", "Allow");
+    return { focused, denied, allowed, six, faults: found, complaints: page.complaints };
+  },
+
   /** Works in MLflow's own pages as one person: what they see, and what the gateway refused them on the way. */
   async mlflow() {
     const { experiment, run, hidden, shots } = JSON.parse(input);

@@ -18,6 +18,8 @@ pub struct Role {
     /// Names of upstreams; empty: all.
     pub upstreams: Vec<String>,
     pub grants: Vec<Grant>,
+    /// Whether who has it may sign terminals in by a code: `device_flow = "on"`.
+    pub device_flow: bool,
 }
 
 /// One line of a role: a permission, or DENY, on patterns of each kind.
@@ -73,6 +75,7 @@ fn read(
     let upstreams = section
         .list("upstreams", |node| known_upstream(node, upstreams))
         .unwrap_or_default();
+    let device_flow = section.choice("device_flow", &[("on", true), ("off", false)]);
     let grants: Vec<_> = section.sections("grants").into_iter().filter_map(read_grant).collect();
     if let Some(name) = name.as_deref().filter(|name| BUILT_IN.contains(name))
         && section
@@ -91,6 +94,7 @@ fn read(
         users,
         upstreams,
         grants,
+        device_flow: device_flow?,
     })
 }
 

@@ -23,6 +23,7 @@ pub(super) struct Role {
     /// Names of upstreams; empty: all.
     upstreams: Vec<String>,
     pub(super) rules: Vec<Rule>,
+    device_flow: bool,
 }
 
 /// All roles, compiled. A configuration makes one; nothing in it changes afterwards.
@@ -79,6 +80,7 @@ impl Policy {
                 name: role.name.as_str().into(),
                 upstreams: role.upstreams.clone(),
                 rules: rules_of(role),
+                device_flow: role.device_flow,
             }));
             for group in &role.groups {
                 policy.by_group.entry(group.clone()).or_default().push(index);
@@ -202,6 +204,11 @@ impl Roles {
     /// Whether these roles reach the operator's pages: MANAGE on `server`.
     pub fn are_admin(&self) -> bool {
         self.allow(Permission::Manage, &Resource::server())
+    }
+
+    /// Whether none of these roles forbids signing terminals in by a code.
+    pub fn allow_device_flow(&self) -> bool {
+        self.held.iter().all(|role| role.device_flow)
     }
 
     /// The strongest permission on a resource; `None` where there is none or it is denied.

@@ -48,6 +48,7 @@ fn role(name: &str, groups: &[&str], grants: &[(Option<Permission>, Kind, &str)]
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         users: Vec::new(),
         upstreams: Vec::new(),
+        device_flow: true,
         grants: grants
             .iter()
             .map(|(permission, kind, pattern)| Grant {

@@ -5,6 +5,7 @@ pub mod admin_api;
 pub mod assets;
 pub mod callback;
 pub mod csrf;
+pub mod device;
 mod error;
 pub mod front;
 mod guard;
@@ -41,6 +42,7 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             .configure(assets::configure)
             .configure(jwks::configure)
             .configure(oauth2::configure)
+            .configure(device::configure)
             // Nothing under /auth is MLflow's, whatever it may have there one day.
             .service(web::scope("/auth").default_service(web::to(async || error::not_found())));
         if !base.is_empty() {

@@ -19,6 +19,7 @@ use crate::sessions::Session;
 use crate::store::shelf::Then;
 use crate::tokens::{Flow, Issued, Kind, NewFamily, Ticket};
 
+use super::client::host_name;
 use super::{Client, Oauth, OauthError, Parameters, is_read_only};
 
 /// From the yes to the client's next request.
@@ -34,6 +35,8 @@ pub struct Asked<'a> {
     pub client: &'a Client,
     pub redirect_uri: String,
     pub read_only: bool,
+    /// Of the terminal, as claimed.
+    host: Option<String>,
     state: Option<String>,
     challenge: String,
 }
@@ -61,6 +64,7 @@ pub(super) struct Code {
     redirect_uri: String,
     challenge: String,
     read_only: bool,
+    host: Option<String>,
     yes: Yes,
     state: State,
 }
@@ -133,13 +137,14 @@ impl Oauth {
             let challenge = challenge_of(&parameters)?
                 .ok_or_else(|| OauthError::invalid("code_challenge is missing: PKCE is required"))?;
             let read_only = is_read_only(parameters.get("scope")).ok_or(OauthError::InvalidScope)?;
-            Ok((challenge, read_only))
+            Ok((challenge, read_only, parameters.get("host_name").and_then(host_name)))
         };
         match read() {
-            Ok((challenge, read_only)) => Ok(Asked {
+            Ok((challenge, read_only, host)) => Ok(Asked {
                 client,
                 redirect_uri: redirect_uri.to_owned(),
                 read_only,
+                host,
                 state: state.map(str::to_owned),
                 challenge,
             }),
@@ -179,6 +184,7 @@ impl Oauth {
             redirect_uri: asked.redirect_uri.clone(),
             challenge: asked.challenge.clone(),
             read_only: asked.read_only,
+            host: asked.host.clone(),
             yes: Yes::of(session, visitor),
             state: State::Fresh,
         };
@@ -276,14 +282,14 @@ impl Oauth {
             .open(NewFamily {
                 id: ticket.id,
                 client: client.id.clone(),
-                name: client.label.clone(),
+                name: client.name_on(found.host.as_deref()),
                 flow: Flow::AuthorizationCode,
                 identity: found.yes.identity,
                 provider_state: found.yes.provider_state,
                 checked: found.yes.checked,
                 read_only: found.read_only,
                 address: visitor.address,
-                host: None,
+                host: found.host,
                 refreshes: client.may(GrantType::RefreshToken),
                 until: None,
             })

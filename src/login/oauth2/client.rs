@@ -29,6 +29,8 @@ enum Redirects {
 }
 
 pub(super) fn all(config: &Config) -> Vec<Client> {
+    // Where it is switched off, no client may.
+    let is_on = |grant: &GrantType| config.tokens.device_flow || *grant != GrantType::DeviceCode;
     let built_in = Client {
         id: BUILT_IN_CLIENT.to_owned(),
         label: "The mlgate command".to_owned(),
@@ -60,7 +62,13 @@ pub(super) fn all(config: &Config) -> Vec<Client> {
             introspect,
         }
     });
-    std::iter::once(built_in).chain(configured).collect()
+    std::iter::once(built_in)
+        .chain(configured)
+        .map(|mut client| {
+            client.grants.retain(is_on);
+            client
+        })
+        .collect()
 }
 
 impl Client {
@@ -79,6 +87,14 @@ impl Client {
         self.introspect
     }
 
+    /// What a family of this client is listed as.
+    pub(super) fn name_on(&self, host: Option<&str>) -> String {
+        match host {
+            Some(host) => format!("{} on {host}", self.label),
+            None => self.label.clone(),
+        }
+    }
+
     pub fn may(&self, grant: GrantType) -> bool {
         self.grants.contains(&grant)
     }
@@ -89,6 +105,16 @@ impl Client {
             Redirects::Loopback => is_loopback_callback(uri),
         }
     }
+}
+
+/// A host name as a terminal claims it, without what could be read as anything else; `None` where nothing is left.
+pub(super) fn host_name(claimed: &str) -> Option<String> {
+    let name: String = claimed
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        .take(64)
+        .collect();
+    (!name.is_empty()).then_some(name)
 }
 
 fn is_loopback_callback(uri: &str) -> bool {

@@ -17,6 +17,10 @@ pub enum OauthError {
     /// RFC 8693, 2.2.2.
     InvalidTarget,
     AccessDenied,
+    /// RFC 8628, 3.5: this and the next two.
+    AuthorizationPending,
+    SlowDown,
+    ExpiredToken,
     /// Too many wrong secrets, or too many requests.
     TooOften(Duration),
     /// The store, the trail or a provider is away.
@@ -40,6 +44,9 @@ impl OauthError {
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
             Self::AccessDenied => "access_denied",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
             Self::TooOften(_) | Self::Unavailable => "temporarily_unavailable",
         }
     }
@@ -57,7 +64,10 @@ impl OauthError {
             | Self::UnsupportedResponseType
             | Self::InvalidScope
             | Self::InvalidTarget
-            | Self::AccessDenied => 400,
+            | Self::AccessDenied
+            | Self::AuthorizationPending
+            | Self::SlowDown
+            | Self::ExpiredToken => 400,
         }
     }
 
@@ -73,6 +83,9 @@ impl OauthError {
             Self::InvalidScope => "scope is mlflow or mlflow.read",
             Self::InvalidTarget => "tokens of this gateway are for this gateway alone",
             Self::AccessDenied => "the person said no",
+            Self::AuthorizationPending => "nobody has decided yet",
+            Self::SlowDown => "wait 5 seconds longer between two requests from now on",
+            Self::ExpiredToken => "the device code is too old; begin again",
             Self::TooOften(_) => "too many attempts; wait, then try again",
             Self::Unavailable => "the gateway cannot serve this now; try again in a moment",
         }

@@ -1,9 +1,10 @@
 //! The authorization server for terminals, jobs and services: OAuth 2.0 (RFC 6749) as RFC 9700 wants it, with PKCE
-//! (RFC 7636), loopback redirects (RFC 8252), revocation (RFC 7009), introspection (RFC 7662) and token
-//! exchange (RFC 8693).
+//! (RFC 7636), loopback redirects (RFC 8252), devices (RFC 8628), revocation (RFC 7009), introspection (RFC 7662) and
+//! token exchange (RFC 8693).
 
 mod authorize;
 mod client;
+mod device;
 mod error;
 mod exchange;
 mod parameters;
@@ -19,12 +20,15 @@ use crate::store::{Shelf, Throttle, Throttled};
 use crate::tokens::{Mint, Token, Tokens};
 
 use super::diary::Diary;
+use super::round_trip::beginnings;
 use super::{NotSignedIn, Parts, Visitor};
 
 use authorize::Code;
 use client::Client;
+use device::Device;
 
 pub use authorize::{Asked, BadAuthorize};
+pub use device::{Begun, NoDevice, Waiting};
 pub use error::OauthError;
 pub use exchange::TOKEN_EXCHANGE;
 pub use parameters::Parameters;
@@ -44,7 +48,13 @@ pub struct Oauth {
     tokens: Arc<Tokens>,
     mint: Mint,
     codes: Shelf<Code>,
+    devices: Shelf<Device>,
+    /// From the letters to the device code's id.
+    user_codes: Shelf<[u8; 16]>,
     secrets: Throttle,
+    /// Codes of terminals that were typed and are none.
+    guesses: Throttle,
+    devices_begun: Throttle,
     diary: Diary,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -53,6 +63,7 @@ pub struct Oauth {
 impl Oauth {
     pub(super) fn new(config: &Config, parts: &Parts, diary: Diary) -> Self {
         let (store, sealer) = (parts.store.clone(), parts.sealer.clone());
+        let attempts = config.limits.login_attempts;
         Self {
             issuer: config.public_url.as_str().trim_end_matches('/').to_owned(),
             clients: client::all(config),
@@ -60,8 +71,12 @@ impl Oauth {
             issuers: parts.issuers.clone(),
             tokens: parts.tokens.clone(),
             mint: Mint::new(&config.session.secrets),
-            codes: Shelf::new("code", store.clone(), sealer),
-            secrets: Throttle::new(store, "client", config.limits.login_attempts),
+            codes: Shelf::new("code", store.clone(), sealer.clone()),
+            devices: Shelf::new("device", store.clone(), sealer.clone()),
+            user_codes: Shelf::new("usercode", store.clone(), sealer),
+            secrets: Throttle::new(store.clone(), "client", attempts),
+            guesses: Throttle::new(store.clone(), "device guess", attempts),
+            devices_begun: Throttle::new(store, "device", beginnings(attempts)),
             diary,
             clock: parts.clock.clone(),
             random: parts.random.clone(),

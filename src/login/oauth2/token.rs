@@ -56,6 +56,11 @@ impl Oauth {
                 let issued = self.act_for_itself(client, parameters, visitor).await?;
                 self.hand_out(issued, visitor).await
             }
+            DEVICE_CODE => {
+                may(GrantType::DeviceCode)?;
+                let issued = self.redeem_device(client, parameters, visitor).await?;
+                self.hand_out(issued, visitor).await
+            }
             TOKEN_EXCHANGE if self.exchanges() => {
                 may(GrantType::TokenExchange)?;
                 let issued = self.exchange(client, parameters, visitor).await?;

@@ -12,7 +12,7 @@ use crate::web::pages::{Fault, Page, Site};
 
 const PATH: &str = "/auth/oauth2/authorize";
 /// What the form carries back: read and checked again as if it had just come.
-const CARRIED: [&str; 7] = [
+const CARRIED: [&str; 8] = [
     "response_type",
     "client_id",
     "redirect_uri",
@@ -20,6 +20,7 @@ const CARRIED: [&str; 7] = [
     "code_challenge",
     "code_challenge_method",
     "scope",
+    "host_name",
 ];
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {

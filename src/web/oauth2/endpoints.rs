@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::login::oauth2::{OauthError, Parameters, scope_of};
 use crate::pipeline::{Gate, Stopped};
 use crate::tokens::Token;
+use crate::web::device;
 use crate::web::front::{Here, form};
 
 use super::refused;
@@ -58,6 +59,31 @@ pub(super) async fn token(here: Here, gate: TheGate, body: Body) -> HttpResponse
                 told["refresh_token"] = refresh.expose().into();
             }
             no_store(told)
+        }
+        Err(error) => refused(&error),
+    }
+}
+
+/// RFC 8628, 3.2.
+pub(super) async fn device_authorization(here: Here, body: Body) -> HttpResponse {
+    let oauth = here.login().oauth();
+    let begun = async {
+        let parameters = read(&here, body)?;
+        oauth
+            .begin_device(&parameters, authorization(&here)?, here.visitor())
+            .await
+    };
+    match begun.await {
+        Ok(begun) => {
+            let uri = format!("{}{}", oauth.issuer(), device::PATH);
+            no_store(json!({
+                "device_code": begun.device_code,
+                "user_code": begun.user_code,
+                "verification_uri_complete": format!("{uri}?user_code={}", begun.user_code),
+                "verification_uri": uri,
+                "expires_in": begun.expires_in,
+                "interval": begun.interval,
+            }))
         }
         Err(error) => refused(&error),
     }

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use serde_json::json;
 
-use crate::login::oauth2::{SCOPE_ALL, SCOPE_READ, TOKEN_EXCHANGE};
+use crate::login::oauth2::{DEVICE_CODE, SCOPE_ALL, SCOPE_READ, TOKEN_EXCHANGE};
 use crate::web::front::Here;
 
 const PATH: &str = "/.well-known/oauth-authorization-server";
@@ -23,13 +23,14 @@ pub(in crate::web) async fn metadata(here: Here) -> HttpResponse {
     let issuer = oauth.issuer();
     let at = |name: &str| format!("{issuer}/auth/oauth2/{name}");
     let mut grants = vec!["authorization_code", "refresh_token", "client_credentials"];
+    if oauth.has_device_flow() {
+        grants.push(DEVICE_CODE);
+    }
     if oauth.exchanges() {
         grants.push(TOKEN_EXCHANGE);
     }
     let shown = ["client_secret_basic", "client_secret_post", "none"];
-    HttpResponse::Ok()
-        .insert_header(("cache-control", "public, max-age=300"))
-        .json(json!({
+    let mut told = json!({
             "issuer": issuer,
             "authorization_endpoint": at("authorize"),
             "token_endpoint": at("token"),
@@ -45,5 +46,11 @@ pub(in crate::web) async fn metadata(here: Here) -> HttpResponse {
             "revocation_endpoint_auth_methods_supported": shown,
             "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "bearer"],
             "authorization_response_iss_parameter_supported": true,
-        }))
+    });
+    if oauth.has_device_flow() {
+        told["device_authorization_endpoint"] = at("device_authorization").into();
+    }
+    HttpResponse::Ok()
+        .insert_header(("cache-control", "public, max-age=300"))
+        .json(told)
 }

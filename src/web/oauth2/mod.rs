@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::login::oauth2::OauthError;
 
+pub(super) use authorize::{lifetime, trouble};
 pub(super) use metadata::{at_the_root, metadata};
 
 /// A subject token of RFC 8693 is the longest thing that comes. Bytes.
@@ -25,6 +26,11 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(
             endpoint("/auth/oauth2/token")
                 .route(web::post().to(endpoints::token))
+                .default_service(web::to(only_post)),
+        )
+        .service(
+            endpoint("/auth/oauth2/device_authorization")
+                .route(web::post().to(endpoints::device_authorization))
                 .default_service(web::to(only_post)),
         )
         .service(
