@@ -362,6 +362,7 @@ fn what_is_sent_names_nothing_that_was_not_granted_and_is_what_came() {
                 groups: vec!["corp:team".to_owned()],
                 users: Vec::new(),
                 upstreams: Vec::new(),
+                device_flow: None,
                 grants: grants
                     .iter()
                     .map(|(permission, kind, pattern)| Grant {
