@@ -326,6 +326,8 @@ fn what_is_sent_names_nothing_that_was_not_granted_and_is_what_came() {
         response_timeout: Duration::from_secs(60),
         attribution: true,
         artifact_roots: Vec::new(),
+        protected_aliases: Vec::new(),
+        sharing: false,
         assistant: false,
     };
     let client = Arc::new(UpstreamClient::new(&config).unwrap());
@@ -362,7 +364,8 @@ fn what_is_sent_names_nothing_that_was_not_granted_and_is_what_came() {
                 groups: vec!["corp:team".to_owned()],
                 users: Vec::new(),
                 upstreams: Vec::new(),
-                device_flow: None,
+                workspaces: Vec::new(),
+                device_flow: true,
                 grants: grants
                     .iter()
                     .map(|(permission, kind, pattern)| Grant {

@@ -88,6 +88,12 @@ impl Http {
         self.send(&url, request.form(fields)).await
     }
 
+    pub(super) async fn post_json(&self, url: Url, bearer: &str, body: &Value) -> Result<Answer, Away> {
+        let request = self.client.post(url.clone()).header("Accept", "application/json");
+        let request = request.header("Content-Type", "application/json").bearer_auth(bearer);
+        self.send(&url, request.body(body.to_string())).await
+    }
+
     async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Answer, Away> {
         let place = url.origin().ascii_serialization();
         let failed = |error: reqwest::Error| Away(self.reason(&place, &error));

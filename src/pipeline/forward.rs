@@ -15,7 +15,7 @@ use crate::audit::{AuditError, Outcome};
 use crate::domain::{Reason, ReasonCode};
 use crate::mlflow::listing::{Cut, View};
 use crate::mlflow::{self, Answer, Outgoing, OutgoingBody, Source, account};
-use crate::outbound::{LocalBody, UpstreamError, body};
+use crate::outbound::{LocalBody, UpstreamClient, UpstreamError, body};
 use crate::policy::Permit;
 
 use super::headers::{self, Rewrite};
@@ -59,8 +59,11 @@ impl Gate {
         let (_, _, request, reason) = permit.into_parts();
         match answered {
             Answered::Streamed(answer) => {
-                self.stream(upstream, answer, &incoming, record, reason, request.action)
-                    .await
+                let learn = |answer: &[u8]| {
+                    let place = request.workspace.as_deref();
+                    upstream.mlflow.passed_by(place, request.action, answer);
+                };
+                self.stream(upstream, answer, &incoming, record, reason, learn).await
             }
             Answered::Whole(status, body) => json(status, body, &incoming, record, reason).await,
         }
@@ -74,16 +77,18 @@ impl Gate {
         incoming: &mut Incoming,
     ) -> Result<Answered, Stopped> {
         let request = permit.request();
+        let client = upstream.mlflow.client_for(request);
         match &request.answer {
             Answer::Forward => self
-                .send(upstream, introduction, &request.outgoing, incoming)
+                .send((upstream, &client), introduction, &request.outgoing, incoming)
                 .await
                 .map(Answered::Streamed),
             Answer::Listed(plan) => {
                 let may = |access: &_| permit.may(access);
                 let reader = permit.caller().map_or_else(String::new, |caller| {
                     let identity = &caller.identity;
-                    format!("{}\n{}\n{}", upstream.name, identity.provider, identity.subject)
+                    let place = (&upstream.name, request.workspace.as_deref().unwrap_or_default());
+                    format!("{}\n{}\n{}\n{}", place.0, place.1, identity.provider, identity.subject)
                 });
                 let view = View {
                     may: &may,
@@ -91,9 +96,9 @@ impl Gate {
                     reader: &reader,
                     rights: permit.rights(),
                 };
-                match Box::pin(plan.cut(&upstream.client, &request.outgoing, &view)).await? {
+                match Box::pin(plan.cut(&client, &request.outgoing, &view)).await? {
                     Cut::Forward(outgoing) => self
-                        .send(upstream, introduction, &outgoing, incoming)
+                        .send((upstream, &client), introduction, &outgoing, incoming)
                         .await
                         .map(Answered::Streamed),
                     Cut::Answer(status, body) => Ok(Answered::Whole(status, body)),
@@ -108,7 +113,9 @@ impl Gate {
                 Ok(Answered::Whole(http::StatusCode::OK, body))
             }
             Answer::ServerInfo => {
-                let answer = self.send(upstream, introduction, &request.outgoing, incoming).await?;
+                let answer = self
+                    .send((upstream, &client), introduction, &request.outgoing, incoming)
+                    .await?;
                 let (parts, body) = answer.into_parts();
                 let body = body::collect(body, SERVER_INFO_LIMIT).await?;
                 Ok(match account::with_tracking_auth(&body) {
@@ -121,7 +128,7 @@ impl Gate {
 
     async fn send(
         &self,
-        upstream: &Upstream,
+        (upstream, client): (&Upstream, &UpstreamClient),
         introduction: Option<&Introduction>,
         outgoing: &Outgoing,
         incoming: &mut Incoming,
@@ -138,7 +145,7 @@ impl Gate {
         };
         if matches!(outgoing.body, OutgoingBody::Empty) && outgoing.method.is_safe() {
             let headers = || self.headers(upstream, introduction, &outgoing.target, incoming);
-            let answer = upstream.client.send_safely(|| make(body::empty(), headers())).await?;
+            let answer = client.send_safely(|| make(body::empty(), headers())).await?;
             self.trail.metrics.upstream(started.elapsed());
             return Ok(answer);
         }
@@ -159,7 +166,7 @@ impl Gate {
                 Box::pin(incoming.take_body())
             }
         };
-        let answer = upstream.client.send(make(body, headers)).await?;
+        let answer = client.send(make(body, headers)).await?;
         self.trail.metrics.upstream(started.elapsed());
         Ok(answer)
     }
@@ -220,7 +227,7 @@ impl Gate {
         incoming: &Incoming,
         mut record: Record,
         reason: Reason,
-        action: &str,
+        learn: impl Fn(&[u8]),
     ) -> Result<Response, Halted> {
         let (parts, body) = answer.into_parts();
         let rewrite = Rewrite {
@@ -257,7 +264,7 @@ impl Gate {
                 }
             };
             if parts.status == http::StatusCode::OK {
-                upstream.mlflow.passed_by(action, &whole);
+                learn(&whole);
             }
             record.bytes_out = whole.len() as u64;
             closed(record, reason).await?;
@@ -316,7 +323,7 @@ async fn json(
     Ok(response.map_into_boxed_body())
 }
 
-async fn closed(record: Record, reason: Reason) -> Result<(), Halted> {
+pub(super) async fn closed(record: Record, reason: Reason) -> Result<(), Halted> {
     let lost = record.twin();
     match record.close(Outcome::Allowed, &reason).await {
         Ok(()) => Ok(()),
