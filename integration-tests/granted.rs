@@ -326,8 +326,8 @@ fn what_is_sent_names_nothing_that_was_not_granted_and_is_what_came() {
         response_timeout: Duration::from_secs(60),
         attribution: true,
         artifact_roots: Vec::new(),
-        protected_aliases: Vec::new(),
-        sharing: false,
+        protected_aliases: Arc::default(),
+        sharing: true,
         assistant: false,
     };
     let client = Arc::new(UpstreamClient::new(&config).unwrap());
