@@ -82,7 +82,7 @@ fn permission(need: Need) -> Asked {
         Need::NewExperiment(_) | Need::NewModel(_) | Need::RenamedModel(..) | Need::Spans => {
             Asked::Level(Permission::Edit)
         }
-        Need::Source | Need::Scorers(_) | Need::GraphQl => Asked::Level(Permission::Read),
+        Need::Source | Need::GraphQl => Asked::Level(Permission::Read),
     }
 }
 

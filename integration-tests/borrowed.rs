@@ -295,8 +295,25 @@ fn a_scorer_is_decided_by_itself_and_by_its_experiment() {
         assert_eq!(get(&mona, route, "sealed-one"), 403, "{route}");
         assert_eq!(get(&vera, route, "plain"), 403, "{route}");
     }
-    let list = |person: &Person<'_>| person.get(&format!("/api/3.0/mlflow/scorers/list?experiment_id={id}"));
-    assert_eq!((list(&ed), list(&mona)), (403, 403), "nobody thins this list yet");
+    let list = |person: &Person<'_>, query: &str| {
+        let answer = person.ask(Request::get(&format!("/api/3.0/mlflow/scorers/list{query}")));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let rows = answer.json()["scorers"].take();
+        let name = |row: &Value| row["scorer_name"].as_str().unwrap().to_owned();
+        rows.as_array()
+            .map_or_else(Vec::new, |rows| rows.iter().map(name).collect())
+    };
+    for query in [
+        format!("?experiment_id={id}"),
+        String::new(),
+        format!("?experiment_ids={id}"),
+    ] {
+        assert_eq!(list(&ed, &query), ["plain"], "one of theirs is denied: {query}");
+        assert_eq!(list(&mona, &query), ["plain"], "granted by its own name: {query}");
+        assert_eq!(list(&vera, &query), [] as [&str; 0], "{query}");
+    }
+    let none = list(&mona, "?experiment_id=987654321");
+    assert_eq!(none, [] as [&str; 0], "not there looks like hidden");
     let delete = |name: &str| {
         ed.json(
             "DELETE",

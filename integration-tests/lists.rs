@@ -2,16 +2,19 @@
 //! are looked up and storage weighed as MLflow really answers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use mlgate::config;
-use mlgate::domain::{Access, Kind, Permission, Resource, SystemClock};
-use mlgate::mlflow::listing::{Cut, Plan};
+use mlgate::domain::{Access, Kind, Permission, Resource, SystemClock, SystemRandom};
+use mlgate::mlflow::listing::{Cut, Plan, View};
 use mlgate::mlflow::lookup::{Child, Lookup};
+use mlgate::mlflow::routes::{List, Version};
 use mlgate::mlflow::{MlflowError, Outgoing, OutgoingBody, sources};
 use mlgate::outbound::UpstreamClient;
+use mlgate::store::Sealer;
 use serde_json::{Value, json};
 
 use crate::support::http::Request;
@@ -24,6 +27,9 @@ pub(super) struct Team {
     server: Arc<Mlflow>,
     client: Arc<UpstreamClient>,
     pub(super) lookup: Arc<Lookup>,
+    sealer: Sealer,
+    /// No two looks have the same rights.
+    looks: AtomicU64,
 }
 
 impl Team {
@@ -51,7 +57,37 @@ impl Team {
             server: server.clone(),
             lookup: Arc::new(Lookup::new(client.clone(), Arc::new(SystemClock))),
             client,
+            sealer: Sealer::new(&[[7; 32]], Arc::new(SystemRandom::default())),
+            looks: AtomicU64::new(0),
         }
+    }
+
+    fn version(&self) -> Version {
+        Version::parse(self.server.version).unwrap()
+    }
+
+    fn plan(&self, list: List) -> Plan {
+        Plan::of(list, self.version(), self.lookup.clone())
+    }
+
+    async fn look(
+        &self,
+        plan: &Plan,
+        outgoing: &Outgoing,
+        may: &dyn Fn(Permission, &Resource) -> bool,
+    ) -> Result<Cut, MlflowError> {
+        let may = |access: &Access| match access {
+            Access::On { permission, resource } => may(*permission, resource),
+            Access::AnyOf { permission, resources } => resources.iter().any(|one| may(*permission, one)),
+            Access::Public | Access::Member => true,
+        };
+        let view = View {
+            may: &may,
+            sealer: &self.sealer,
+            reader: "production\nlocal\nann",
+            rights: self.looks.fetch_add(1, Ordering::Relaxed),
+        };
+        plan.cut(&self.client, outgoing, &view).await
     }
 
     /// What MLflow itself answers to a change, which must succeed.
@@ -62,7 +98,7 @@ impl Team {
     }
 
     pub(super) async fn cut(&self, plan: &Plan, outgoing: &Outgoing, prefix: &str) -> Value {
-        match plan.cut(&self.client, outgoing, &may(prefix)).await.unwrap() {
+        match self.look(plan, outgoing, &may(prefix)).await.unwrap() {
             Cut::Answer(StatusCode::OK, body) => serde_json::from_slice(&body).unwrap(),
             other => panic!("{other:?}"),
         }
@@ -157,7 +193,7 @@ fn experiments_walk(version: &'static str) {
         }
     }
     run(async {
-        let plan = Plan::experiments();
+        let plan = team.plan(List::Experiments);
         let order = json!({ "order_by": ["creation_time ASC"], "filter": "name LIKE 'lists-%'" });
         for size in SIZES {
             for path in [
@@ -173,33 +209,28 @@ fn experiments_walk(version: &'static str) {
             team.walk(&plan, path, &order, 3, "nobody/", "experiments").await,
             [] as [Value; 0]
         );
-        // A token from MLflow itself, and one of ours for whoever sees all.
-        let all = team.make(
-            path,
-            &json!({ "max_results": 4, "order_by": ["creation_time ASC"], "filter": "name LIKE 'lists-%'" }),
-        );
-        let on = json!({ "order_by": ["creation_time ASC"], "filter": "name LIKE 'lists-%'", "page_token": all["next_page_token"], "max_results": 100 });
-        let rest = team.cut(&plan, &post(path, &on), "lists-a/").await;
-        assert_eq!(names(rest["experiments"].as_array().unwrap(), "/name"), mine[2..]);
-        let ours = json!({ "page_token": "mlgate.2.", "max_results": 2, "order_by": ["creation_time ASC"], "filter": "name LIKE 'lists-%'" });
-        let Cut::Answer(_, body) = plan.cut(&team.client, &post(path, &ours), &everything).await.unwrap() else {
+        // A token from MLflow itself would be a place among rows that are hidden; one of ours is good for whoever sees all.
+        let asked = json!({ "max_results": 4, "order_by": ["creation_time ASC"], "filter": "name LIKE 'lists-%'" });
+        let on = |token: &Value| {
+            let mut on = asked.clone();
+            on["page_token"] = token.clone();
+            post(path, &on)
+        };
+        let all = team.make(path, &asked);
+        let refused = team.look(&plan, &on(&all["next_page_token"]), &may("lists-a/")).await;
+        assert!(matches!(refused, Err(MlflowError::Malformed(_))), "{refused:?}");
+        let ours = team.cut(&plan, &post(path, &asked), "lists-a/").await["next_page_token"].take();
+        let Cut::Answer(_, body) = team.look(&plan, &on(&ours), &everything).await.unwrap() else {
             panic!("a token of ours is not MLflow's");
         };
-        assert_eq!(
-            serde_json::from_slice::<Value>(&body).unwrap()["experiments"]
-                .as_array()
-                .unwrap()
-                .len(),
-            2
-        );
-        let untouched = plan
-            .cut(&team.client, &post(path, &json!({ "max_results": 5 })), &everything)
-            .await
-            .unwrap();
+        let found = serde_json::from_slice::<Value>(&body).unwrap();
+        assert_eq!(names(found["experiments"].as_array().unwrap(), "/name")[0], mine[4]);
+        let five = post(path, &json!({ "max_results": 5 }));
+        let untouched = team.look(&plan, &five, &everything).await.unwrap();
         assert!(matches!(untouched, Cut::Forward(_)));
         // What MLflow refuses, it refuses itself; what we cannot read, we do.
         let wrong = post(path, &json!({ "max_results": 5, "filter": "nonsense" }));
-        let refused = plan.cut(&team.client, &wrong, &may("lists-a/")).await.unwrap();
+        let refused = team.look(&plan, &wrong, &may("lists-a/")).await.unwrap();
         assert!(
             matches!(refused, Cut::Answer(StatusCode::BAD_REQUEST, _)),
             "{refused:?}"
@@ -208,7 +239,7 @@ fn experiments_walk(version: &'static str) {
             json!({ "max_results": 0 }),
             json!({ "max_results": 5, "page_token": "mlgate.x" }),
         ] {
-            let refused = plan.cut(&team.client, &post(path, &fields), &may("lists-a/")).await;
+            let refused = team.look(&plan, &post(path, &fields), &may("lists-a/")).await;
             assert!(matches!(refused, Err(MlflowError::Malformed(_))), "{refused:?}");
         }
     });
@@ -258,7 +289,7 @@ fn models_walk(version: &'static str) {
             let path = "GET /api/2.0/mlflow/registered-models/search";
             let found = team
                 .walk(
-                    &Plan::registered_models(),
+                    &team.plan(List::RegisteredModels),
                     path,
                     &order,
                     size,
@@ -268,7 +299,7 @@ fn models_walk(version: &'static str) {
                 .await;
             assert_eq!(names(&found, "/name"), models, "{size}");
             let path = "GET /api/2.0/mlflow/model-versions/search";
-            let plan = Plan::model_versions(team.lookup.clone());
+            let plan = team.plan(List::ModelVersions);
             let found = team.walk(&plan, path, &order, size, "lists-a-", "model_versions").await;
             let mine: Vec<&String> = versions
                 .iter()
@@ -285,20 +316,17 @@ fn models_walk(version: &'static str) {
         );
         let count = |body: &Value| body["registered_models"].as_array().map_or(0, Vec::len);
         assert_eq!(
-            count(&team.cut(&Plan::registered_models(), &prompts, "lists-a-").await),
+            count(&team.cut(&team.plan(List::RegisteredModels), &prompts, "lists-a-").await),
             2
         );
-        let Cut::Answer(_, body) = Plan::registered_models()
-            .cut(&team.client, &prompts, &only_models)
-            .await
-            .unwrap()
-        else {
+        let plan = team.plan(List::RegisteredModels);
+        let Cut::Answer(_, body) = team.look(&plan, &prompts, &only_models).await.unwrap() else {
             panic!("an answer");
         };
         assert_eq!(body, "{}");
         let all = get("/api/2.0/mlflow/model-versions/search", &json!({}));
-        let plan = Plan::model_versions(team.lookup.clone());
-        let Cut::Answer(_, body) = plan.cut(&team.client, &all, &only_models).await.unwrap() else {
+        let plan = team.plan(List::ModelVersions);
+        let Cut::Answer(_, body) = team.look(&plan, &all, &only_models).await.unwrap() else {
             panic!("an answer");
         };
         let found = serde_json::from_slice::<Value>(&body).unwrap();
@@ -351,7 +379,7 @@ fn searches_leave_out(version: &'static str) {
     let ids = json!({ "experiment_ids": pair.ids, "max_results": 10 });
     run(async {
         let (path, mine) = ("/api/2.0/mlflow/runs/search", "scoped-a/");
-        let plan = Plan::runs(team.lookup.clone());
+        let plan = team.plan(List::Runs);
         let found = team.cut(&plan, &post(path, &ids), mine).await;
         assert_eq!(names(found["runs"].as_array().unwrap(), "/info/run_id"), pair.runs[..1]);
         let both = team.cut(&plan, &post(path, &ids), "scoped-").await;
@@ -363,7 +391,7 @@ fn searches_leave_out(version: &'static str) {
         ] {
             assert_eq!(team.cut(&plan, &post(path, &nothing), mine).await, json!({}));
         }
-        let traces = Plan::traces_v2(team.lookup.clone());
+        let traces = team.plan(List::TracesV2);
         let found = team.cut(&traces, &get("/api/2.0/mlflow/traces", &ids), mine).await;
         assert_eq!(
             names(found["traces"].as_array().unwrap(), "/request_id"),
@@ -372,7 +400,7 @@ fn searches_leave_out(version: &'static str) {
         if version == NEWEST {
             let place = |id: &str| json!({ "type": "MLFLOW_EXPERIMENT", "mlflow_experiment": { "experiment_id": id } });
             let body = json!({ "locations": [place(&pair.ids[0]), place(&pair.ids[1])] });
-            let traces = Plan::traces_v3(team.lookup.clone());
+            let traces = team.plan(List::TracesV3);
             let found = team
                 .cut(&traces, &post("/api/3.0/mlflow/traces/search", &body), mine)
                 .await;
@@ -386,7 +414,7 @@ fn searches_leave_out(version: &'static str) {
                     &json!({ "experiment_id": id, "name": "m" }),
                 );
             }
-            let models = Plan::logged_models(team.lookup.clone());
+            let models = team.plan(List::LoggedModels);
             let found = team
                 .cut(&models, &post("/api/2.0/mlflow/logged-models/search", &ids), mine)
                 .await;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use mlgate::mlflow::routes::{Reply, Version, rows};
 
-use crate::support::mlflow::{NEWEST, OLDEST, python};
+use crate::support::mlflow::{MIDDLE, NEWEST, OLDEST, python};
 use crate::support::root;
 
 /// Asks a version's own application what it answers: one `METHOD /path` a line, parameters as `{}`.
@@ -109,6 +109,11 @@ fn compare(name: &str, version: Version) {
 #[test]
 fn the_table_is_the_newest_servers_list() {
     compare(NEWEST, Version(3, 18));
+}
+
+#[test]
+fn the_table_is_the_middle_servers_list() {
+    compare(MIDDLE, Version(3, 5));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real parts that the tests and the demo run against, below target/parts. Quick when all is there.
-# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx ingress browser mlflow-3.18 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny basic-auth helm kubernetes kube-score kube-apiserver buildah
+# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx ingress browser mlflow-3.18 mlflow-3.5 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny basic-auth helm kubernetes kube-score kube-apiserver buildah
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts="$PWD/target/parts"
@@ -64,6 +64,14 @@ part_mlflow-3.18() {
   uv pip install -q --python "$parts/mlflow-3.18" mlflow==3.17.2
   uv pip install -q --python "$parts/mlflow-3.18" --no-deps mlflow==3.18.0
   touch "$parts/mlflow-3.18/.done"
+}
+
+part_mlflow-3.5() {
+  [ -e "$parts/mlflow-3.5/.done" ] && return
+  say "installing MLflow 3.5"
+  fresh_venv mlflow-3.5
+  uv pip install -q --python "$parts/mlflow-3.5" mlflow==3.5.1 'sqlalchemy<2.1' 'setuptools<81'
+  touch "$parts/mlflow-3.5/.done"
 }
 
 part_mlflow-2.22() {

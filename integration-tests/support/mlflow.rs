@@ -14,6 +14,7 @@ use super::{free_port, parts};
 
 /// The versions that `integration-tests/setup.sh` installs.
 pub const NEWEST: &str = "3.18";
+pub const MIDDLE: &str = "3.5";
 pub const OLDEST: &str = "2.22";
 
 pub struct Mlflow {
@@ -21,7 +22,7 @@ pub struct Mlflow {
     /// `127.0.0.1:PORT`
     pub authority: String,
     server: Server,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Mlflow {
@@ -102,7 +103,7 @@ impl Mlflow {
             version,
             authority,
             server,
-            _folder: folder,
+            folder: folder,
         }
     }
 
@@ -113,6 +114,11 @@ impl Mlflow {
     /// Asks MLflow itself, past the gateway.
     pub fn ask(&self, request: &Request) -> super::http::Response {
         request.send(&self.authority)
+    }
+
+    /// What it has written so far, a line for each request.
+    pub fn log(&self) -> String {
+        read_log(self.folder.path())
     }
 
     pub fn process(&self) -> &Server {

@@ -41,7 +41,7 @@ impl Mlflow {
         let lookup = self.lookup(workspace.as_deref());
         let found = if asked.experiment.bytes().all(|byte| byte.is_ascii_digit()) {
             // What others shared a moment ago must not be written over.
-            lookup.forget_experiment(&asked.experiment);
+            lookup.forget_experiment(Some(&asked.experiment));
             lookup.experiment(&asked.experiment).await?
         } else {
             lookup.experiment_named(&asked.experiment).await?

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::canonical::{self, Target};
 use super::listing::Plan;
-use super::lookup::{Child, Lookup};
+use super::lookup::{Child, Lookup, Made};
 use super::resolve::{self, Parts, Terms};
 use super::routes::{Body, Found, List, Need, Reply, Routes, Row, Verb, Version};
 use super::spans::Export;
@@ -194,6 +194,10 @@ impl Mlflow {
         if carried != Carried::ByUs {
             accesses.extend(unseen::uncut(row));
         }
+        let names_a_folder = target
+            .query
+            .iter()
+            .any(|(name, value)| name == "path" && !value.is_empty());
         let signed = match (signer, &export, &mut json) {
             (Some(signer), Some(export), _) => {
                 let made = made(&lookup, &export.traces).await?;
@@ -273,13 +277,33 @@ impl Mlflow {
                 body: OutgoingBody::Empty,
             },
             answer: Answer::Forward,
+            answer: answer(row.reply, version, plan, lookup, names_a_folder),
         })
+    }
+
+    /// An answer passes by: whose the new thing is that it tells of needs no look-up later.
+    pub fn passed_by(&self, workspace: Option<&str>, action: &str, answer: &[u8]) {
+        if !matches!(action, "run.create" | "logged_model.create" | "trace.start") {
+            return;
+        }
+        let Ok(made) = serde_json::from_slice::<Made>(answer) else {
+            return;
+        };
+        if let Some((child, id, parent)) = made.child() {
+            self.lookup(workspace).learn_child(child, id, parent);
+        }
     }
 
     /// A request was carried out: what it may have renamed, deleted or tagged is asked for again.
     pub fn carried_out(&self, request: &Request) {
         let noun = request.action.split('.').next().unwrap_or_default();
         let lookup = self.lookup(request.workspace.as_deref());
+        if matches!(
+            request.action,
+            "dataset.add_experiments" | "dataset.remove_experiments" | "dataset.delete"
+        ) {
+            lookup.forget_datasets();
+        }
         for access in &request.accesses {
             let (permission, resources) = match access {
                 Access::On { permission, resource } => (permission, std::slice::from_ref(resource)),
@@ -288,7 +312,8 @@ impl Mlflow {
             };
             for resource in resources.iter().filter(|_| *permission > Permission::Read) {
                 match (noun, resource.kind, resource.id(), resource.name()) {
-                    ("experiment", Kind::Experiment, Some(id), _) => lookup.forget_experiment(id),
+                    // A new one has a name alone.
+                    ("experiment", Kind::Experiment, id, _) => lookup.forget_experiment(id),
                     ("registered_model", Kind::RegisteredModel | Kind::Prompt, _, Some(name)) => {
                         lookup.forget_model(name);
                     }
@@ -342,7 +367,7 @@ async fn sign_again(lookup: &Lookup, json: &mut Map<String, Value>) -> Result<Op
     written(json).map(Some)
 }
 
-fn answer(reply: Reply, plan: Option<Plan>, lookup: Arc<Lookup>) -> Answer {
+fn answer(reply: Reply, version: Version, plan: Option<Plan>, lookup: Arc<Lookup>, names_a_folder: bool) -> Answer {
     if let Some(plan) = plan {
         return Answer::Listed(plan);
     }
@@ -350,13 +375,8 @@ fn answer(reply: Reply, plan: Option<Plan>, lookup: Arc<Lookup>) -> Answer {
         Reply::Forward | Reply::Assistant | Reply::OwnAccounts | Reply::Refused => Answer::Forward,
         Reply::Account(question) => Answer::Account(question),
         Reply::ServerInfo => Answer::ServerInfo,
-        Reply::List(List::Experiments) => Answer::Listed(Plan::experiments()),
-        Reply::List(List::Runs) => Answer::Listed(Plan::runs(lookup)),
-        Reply::List(List::RegisteredModels) => Answer::Listed(Plan::registered_models()),
-        Reply::List(List::ModelVersions) => Answer::Listed(Plan::model_versions(lookup)),
-        Reply::List(List::LoggedModels) => Answer::Listed(Plan::logged_models(lookup)),
-        Reply::List(List::TracesV2) => Answer::Listed(Plan::traces_v2(lookup)),
-        Reply::List(List::TracesV3) => Answer::Listed(Plan::traces_v3(lookup)),
+        Reply::List(List::ArtifactFolders) if names_a_folder => Answer::Forward,
+        Reply::List(list) => Answer::Listed(Plan::of(list, version, lookup)),
     }
 }
 

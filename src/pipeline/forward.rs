@@ -13,7 +13,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 
 use crate::audit::{AuditError, Outcome};
 use crate::domain::{Reason, ReasonCode};
-use crate::mlflow::{self, Answer, Outgoing, OutgoingBody, Source, account, listing::Cut};
+use crate::mlflow::listing::{Cut, View};
+use crate::mlflow::{self, Answer, Outgoing, OutgoingBody, Source, account};
 use crate::outbound::{LocalBody, UpstreamClient, UpstreamError, body};
 use crate::policy::Permit;
 
@@ -56,9 +57,15 @@ impl Gate {
                 });
             }
         };
-        let reason = permit.into_parts().3;
+        let (_, _, request, reason) = permit.into_parts();
         match answered {
-            Answered::Streamed(answer) => self.stream(upstream, answer, &incoming, record, reason).await,
+            Answered::Streamed(answer) => {
+                let learn = |answer: &[u8]| {
+                    let place = request.workspace.as_deref();
+                    upstream.mlflow.passed_by(place, request.action, answer);
+                };
+                self.stream(upstream, answer, &incoming, record, reason, learn).await
+            }
             Answered::Whole(status, body) => json(status, body, &incoming, record, reason).await,
         }
     }
@@ -86,8 +93,19 @@ impl Gate {
                 .await
                 .map(Answered::Streamed),
             Answer::Listed(plan) => {
-                let may = |permission, resource: &_| permit.may(permission, resource);
-                match Box::pin(plan.cut(&client, &request.outgoing, &may)).await? {
+                let may = |access: &_| permit.may(access);
+                let reader = permit.caller().map_or_else(String::new, |caller| {
+                    let identity = &caller.identity;
+                    let place = (&upstream.name, request.workspace.as_deref().unwrap_or_default());
+                    format!("{}\n{}\n{}\n{}", place.0, place.1, identity.provider, identity.subject)
+                });
+                let view = View {
+                    may: &may,
+                    sealer: &self.pages,
+                    reader: &reader,
+                    rights: permit.rights(),
+                };
+                match Box::pin(plan.cut(&client, &request.outgoing, &view)).await? {
                     Cut::Forward(outgoing) => self
                         .send((upstream, &client), introduction, &outgoing, incoming)
                         .await
@@ -218,6 +236,7 @@ impl Gate {
         incoming: &Incoming,
         mut record: Record,
         reason: Reason,
+        learn: impl Fn(&[u8]),
     ) -> Result<Response, Halted> {
         let (parts, body) = answer.into_parts();
         let rewrite = Rewrite {
@@ -253,6 +272,9 @@ impl Gate {
                     });
                 }
             };
+            if parts.status == http::StatusCode::OK {
+                learn(&whole);
+            }
             record.bytes_out = whole.len() as u64;
             closed(record, reason).await?;
             BoxBody::new(whole)

@@ -30,7 +30,7 @@ use crate::policy::{Permit, Policy};
 use crate::providers::Issuers;
 use crate::sessions::Sessions;
 use crate::sessions::cookie::Cookies;
-use crate::store::{Store, Throttle, Throttled};
+use crate::store::{Sealer, Store, Throttle, Throttled};
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
 use crate::tokens::Tokens;
@@ -69,6 +69,8 @@ pub struct Gate {
     limit: Option<Throttle>,
     /// Places for ingresses that ask.
     checks: Semaphore,
+    /// Seals the page tokens of lists that were cut down.
+    pages: Sealer,
 }
 
 /// One MLflow server, with what is known of it.
@@ -105,6 +107,7 @@ pub struct Halted {
 
 impl Gate {
     pub fn new(config: Arc<Config>, upstreams: Vec<Upstream>, parts: Parts) -> Self {
+        let pages = Sealer::new(&config.session.secrets, parts.random.clone());
         let trail = Trail {
             audit: parts.audit,
             metrics: parts.metrics,
@@ -135,6 +138,7 @@ impl Gate {
                 .requests
                 .map(|rate| Throttle::new(parts.store, "requests", rate)),
             checks: Semaphore::new(decide::AT_ONCE),
+            pages,
             config,
         }
     }

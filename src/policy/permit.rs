@@ -40,9 +40,14 @@ impl<T> Permit<T> {
         &self.reason
     }
 
-    /// Whether the caller may read this too: what lists are cut down by.
-    pub fn may(&self, permission: Permission, resource: &Resource) -> bool {
-        self.roles.allow(permission, resource)
+    /// Equal for callers whose rights are the same, as long as the policy is in force.
+    pub fn rights(&self) -> u64 {
+        self.roles.likeness()
+    }
+
+    /// Whether the caller is granted this too: what lists are cut down by.
+    pub fn may(&self, access: &Access) -> bool {
+        matches!(self.roles.verdict(access), Verdict::Granted(_))
     }
 
     /// Takes the permit apart, which ends it.

@@ -1,6 +1,7 @@
 //! Roles: who holds them, and the rules that they bring.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::config;
@@ -243,6 +244,16 @@ impl Roles {
 
     pub fn names(&self) -> Vec<String> {
         self.held.iter().map(|role| role.name.to_string()).collect()
+    }
+
+    /// Equal for the same roles of the same policy, held by the same person in the same groups.
+    pub(super) fn likeness(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        for role in self.held.iter() {
+            Arc::as_ptr(role).hash(&mut hasher);
+        }
+        (&self.holder.user, &self.holder.groups).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Whether these roles reach the operator's pages: MANAGE on `server`.

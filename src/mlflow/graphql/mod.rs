@@ -6,23 +6,19 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 use graphql_parser::query::Value as Ast;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use self::document::{Reading, RootField, read, refuse};
-use super::listing::{self, Cut, Plan};
+use self::document::{RootField, read, refuse};
+use super::listing::{self, Cut, Plan, View};
 use super::lookup::{Child, Lookup};
-use super::{MlflowError, listing::readable};
+use super::{MlflowError, listing::readable, listing::readable_children};
 use crate::domain::{Access, Kind, Permission, Resource};
 use crate::outbound::UpstreamClient;
 
 /// Runs and experiments that one document may name outside its searches.
 const MOST: usize = 1000;
-
-/// Look-ups in flight for one document.
-const AT_ONCE: usize = 8;
 
 /// A document that was understood: what is sent, and what of its answer may belong to others.
 #[derive(Debug)]
@@ -30,17 +26,19 @@ pub(super) struct Document {
     text: String,
     variables: Map<String, Value>,
     operation: Option<String>,
-    /// Variables whose experiments are a search's, to be thinned out.
+    /// Variables with lists that are thinned out to what may be seen.
     searches: Vec<Search>,
     version_keys: HashSet<String>,
 }
 
-/// Where in the variables a search's experiments are.
+/// Where in the variables a search's experiments or runs are.
 #[derive(Debug)]
 struct Search {
     variable: String,
-    /// Whether the variable is the whole input or its `experimentIds`.
+    /// Whether the variable is the whole input or its list.
     whole: bool,
+    /// The list's field.
+    field: &'static str,
 }
 
 #[derive(Debug, Default)]
@@ -74,13 +72,10 @@ pub async fn accesses(lookup: &Arc<Lookup>, body: &[u8]) -> Result<(Vec<Access>,
         );
     }
     let runs: Vec<String> = needs.runs.into_iter().collect();
-    for some in runs.chunks(AT_ONCE) {
-        let parents = try_join_all(some.iter().map(|run| lookup.experiment_of(Child::Run, run))).await?;
-        for (run, experiment) in some.iter().zip(parents) {
-            match experiment {
-                Some(experiment) => need(&experiment.id, experiment.resource()),
-                None => need(run, Resource::unknown(Kind::Experiment, run.as_str())),
-            }
+    for (run, experiment) in runs.iter().zip(lookup.experiments_of(Child::Run, &runs).await?) {
+        match experiment {
+            Some(experiment) => need(&experiment.id, experiment.resource()),
+            None => need(run, Resource::unknown(Kind::Experiment, run.as_str())),
         }
     }
     if needs.every_model {
@@ -111,7 +106,7 @@ fn understand(body: &[u8]) -> Result<(Document, Needs), MlflowError> {
     let mut needs = Needs::default();
     let values = Values {
         variables: &variables,
-        reading: &reading,
+        asks_for_pages: reading.asks_for_pages,
     };
     for root in &reading.roots {
         values.needs_of(root, &mut needs)?;
@@ -132,7 +127,7 @@ fn understand(body: &[u8]) -> Result<(Document, Needs), MlflowError> {
 /// The values of arguments: literals, variables, and the defaults of those not given.
 struct Values<'a> {
     variables: &'a Map<String, Value>,
-    reading: &'a Reading,
+    asks_for_pages: bool,
 }
 
 impl Values<'_> {
@@ -144,15 +139,25 @@ impl Values<'_> {
                 needs.runs.extend(self.text(root, "runId")?);
                 needs.runs.extend(self.text(root, "runUuid")?);
             }
-            "mlflowGetMetricHistoryBulkInterval" => needs.runs.extend(self.texts(root, "runIds")?),
-            "mlflowSearchModelVersions" => needs.every_model = true,
+            // Written into the document, they are no list to be thinned out: all of them must be readable.
+            "mlflowGetMetricHistoryBulkInterval" => {
+                let ids = self.texts(root, "runIds")?;
+                match self.search_of(root, "runIds") {
+                    Some(search) => needs.searches.push(search),
+                    None => needs.runs.extend(ids),
+                }
+            }
             "mlflowSearchRuns" | "mlflowSearchDatasets" => {
                 let ids = self.texts(root, "experimentIds")?;
-                match self.search_of(root) {
+                match self.search_of(root, "experimentIds") {
                     Some(search) => needs.searches.push(search),
-                    // Written into the document, they are no list to be thinned out: all of them must be readable.
                     None => needs.experiments.extend(ids),
                 }
+            }
+            // The rows are cut by their names. A page of them would show where the others are.
+            "mlflowSearchModelVersions" => {
+                needs.every_model |=
+                    self.asks_for_pages || self.gives(root, "maxResults")? || self.gives(root, "pageToken")?;
             }
             _ => {
                 return Err(refuse(
@@ -163,18 +168,27 @@ impl Values<'_> {
         Ok(())
     }
 
-    /// The given variable that holds a search's experiments.
-    fn search_of(&self, root: &RootField) -> Option<Search> {
+    /// The given variable that holds a search's experiments or runs.
+    fn search_of(&self, root: &RootField, field: &'static str) -> Option<Search> {
         let (value, whole) = match &root.input {
-            Ast::Object(map) => (map.get("experimentIds")?, false),
+            Ast::Object(map) => (map.get(field)?, false),
             input => (input, true),
         };
         match value {
             Ast::Variable(name) if self.variables.contains_key(name) => Some(Search {
                 variable: name.clone(),
                 whole,
+                field,
             }),
             _ => None,
+        }
+    }
+
+    /// Whether a field is there, whatever it is.
+    fn gives(&self, root: &RootField, field: &str) -> Result<bool, MlflowError> {
+        match &root.input {
+            Ast::Object(map) => Ok(map.contains_key(field)),
+            _ => Ok(!self.field(root, field)?.is_null()),
         }
     }
 
@@ -193,30 +207,32 @@ impl Values<'_> {
 
     fn field(&self, root: &RootField, field: &str) -> Result<Value, MlflowError> {
         match &root.input {
-            Ast::Object(map) => map.get(field).map_or(Ok(Value::Null), |value| self.value(value)),
+            Ast::Object(map) => map.get(field).map_or(Ok(Value::Null), |value| self.value(root, value)),
             Ast::Null => Ok(Value::Null),
-            Ast::Variable(name) => match (self.variables.get(name), self.reading.defaults.get(name)) {
+            Ast::Variable(name) => match (self.variables.get(name), root.defaults.get(name)) {
                 (Some(Value::Object(map)), _) => Ok(map.get(field).cloned().unwrap_or(Value::Null)),
                 (Some(Value::Null), _) | (None, None) => Ok(Value::Null),
-                (None, Some(Ast::Object(map))) => map.get(field).map_or(Ok(Value::Null), |value| self.value(value)),
+                (None, Some(Ast::Object(map))) => {
+                    map.get(field).map_or(Ok(Value::Null), |value| self.value(root, value))
+                }
                 _ => Err(refuse("input must be an object")),
             },
             _ => Err(refuse("input must be an object")),
         }
     }
 
-    fn value(&self, value: &Ast<'static, String>) -> Result<Value, MlflowError> {
+    fn value(&self, root: &RootField, value: &Ast<'static, String>) -> Result<Value, MlflowError> {
         match value {
-            Ast::Variable(name) => match (self.variables.get(name), self.reading.defaults.get(name)) {
+            Ast::Variable(name) => match (self.variables.get(name), root.defaults.get(name)) {
                 (Some(given), _) => Ok(given.clone()),
                 (None, Some(Ast::Variable(_))) => Err(refuse("a default cannot be a variable")),
-                (None, Some(default)) => self.value(default),
+                (None, Some(default)) => self.value(root, default),
                 (None, None) => Ok(Value::Null),
             },
             Ast::String(text) => Ok(Value::String(text.clone())),
             Ast::List(list) => list
                 .iter()
-                .map(|one| self.value(one))
+                .map(|one| self.value(root, one))
                 .collect::<Result<_, _>>()
                 .map(Value::Array),
             Ast::Null => Ok(Value::Null),
@@ -248,19 +264,22 @@ impl Document {
         client: &UpstreamClient,
         lookup: &Lookup,
         target: &str,
-        may: &dyn Fn(Permission, &Resource) -> bool,
+        view: &View<'_>,
     ) -> Result<Cut, MlflowError> {
         let mut variables = self.variables.clone();
-        if !may(Permission::Read, &Resource::every(Kind::Experiment)) {
+        if !view.reads_every(Kind::Experiment) {
             for search in &self.searches {
                 let list = match (variables.get_mut(&search.variable), search.whole) {
-                    (Some(Value::Object(input)), true) => input.get_mut("experimentIds"),
+                    (Some(Value::Object(input)), true) => input.get_mut(search.field),
                     (list, false) => list,
                     _ => None,
                 };
                 let Some(list) = list else { continue };
                 let ids = texts(list.clone()).unwrap_or_default();
-                let allowed = readable(lookup, &ids, may).await?;
+                let allowed = match search.field {
+                    "runIds" => readable_children(lookup, Child::Run, &ids, view).await?,
+                    _ => readable(lookup, &ids, view).await?,
+                };
                 *list = ids.into_iter().filter(|id| allowed.contains(id)).collect();
             }
         }
@@ -268,7 +287,7 @@ impl Document {
         let (status, answer) = listing::post(client, target, Bytes::from(body.to_string())).await?;
         let all = [Kind::RegisteredModel, Kind::Prompt]
             .into_iter()
-            .all(|kind| may(Permission::Read, &Resource::every(kind)));
+            .all(|kind| view.reads_every(kind));
         if status != StatusCode::OK || self.version_keys.is_empty() || all {
             return Ok(Cut::Answer(status, answer));
         }
@@ -279,7 +298,7 @@ impl Document {
             names.extend(versions.iter().filter_map(name_of).map(|name| (name.to_owned(), false)));
         });
         for (name, visible) in &mut names {
-            *visible = lookup.may_read_model(name, may).await?;
+            *visible = lookup.may_read_model(name, view).await?;
         }
         each_versions(&mut answer, &self.version_keys, &mut |versions| {
             versions.retain(|version| name_of(version).is_some_and(|name| names.get(name) == Some(&true)));
@@ -351,10 +370,6 @@ mod tests {
                 json!(null),
             ),
             (
-                "query Q($r: [String]) { mlflowGetMetricHistoryBulkInterval(input: {runIds: $r}) { a } }",
-                json!({"r": ["r"]}),
-            ),
-            (
                 "query Q($r: String) { mlflowGetMetricHistoryBulkInterval(input: {runIds: [$r]}) { a } }",
                 json!({"r": "r"}),
             ),
@@ -370,11 +385,28 @@ mod tests {
         assert_eq!(both.runs.len(), 2);
         let experiment = needs("{ mlflowGetExperiment(input: {experimentId: \"7\"}) { x } }", json!({})).unwrap();
         assert_eq!(experiment.experiments, BTreeSet::from(["7".to_owned()]));
-        assert!(
-            needs("{ mlflowSearchModelVersions { x } }", json!({}))
-                .unwrap()
-                .every_model
-        );
+        let every = |query: &str| needs(query, json!({"d": {"pageToken": "t"}})).unwrap().every_model;
+        assert!(!every(
+            "{ mlflowSearchModelVersions(input: {filter: \"run_id = 'x'\"}) { x } }"
+        ));
+        for pages in [
+            "{ mlflowSearchModelVersions { nextPageToken } }",
+            "{ mlflowSearchModelVersions(input: {maxResults: 1}) { x } }",
+            "query Q($d: I) { mlflowSearchModelVersions(input: $d) { x } }",
+            "query Q($d: I = {maxResults: \"1\"}) { mlflowSearchModelVersions(input: $d) { x } } query R { x: mlflowSearchModelVersions { ...F } } fragment F on X { nextPageToken }",
+        ] {
+            assert!(every(pages), "{pages}");
+        }
+    }
+
+    #[test]
+    fn every_operation_counts_with_its_own_defaults() {
+        let query = "query A($r: String = \"1\") { mlflowGetRun(input: {runId: $r}) { a } } \
+                     query B($r: String = \"2\") { ...F } fragment F on Query { mlflowGetRun(input: {runId: $r}) { a } }";
+        let found = needs(query, json!({})).unwrap();
+        assert_eq!(found.runs, BTreeSet::from(["1".to_owned(), "2".to_owned()]));
+        let given = needs(query, json!({"r": "3"})).unwrap();
+        assert_eq!(given.runs, BTreeSet::from(["3".to_owned()]));
     }
 
     #[test]
@@ -385,6 +417,9 @@ mod tests {
         let query = "mutation Q($ids: [String]) { mlflowSearchDatasets(input: {experimentIds: $ids}) { a } }";
         let found = needs(query, json!({"ids": ["1", "2"]})).unwrap();
         assert!(found.experiments.is_empty() && !found.searches[0].whole);
+        let query = "query Q($r: [String]) { mlflowGetMetricHistoryBulkInterval(input: {runIds: $r}) { a } }";
+        let found = needs(query, json!({"r": ["r"]})).unwrap();
+        assert!(found.runs.is_empty() && found.searches[0].field == "runIds");
         for (query, variables) in [
             (
                 "{ mlflowSearchRuns(input: {experimentIds: [\"1\", \"2\"]}) { a } }",

@@ -11,55 +11,14 @@ const BYTES: usize = 32 * 1024 * 1024;
 /// How much larger each further upstream page is, so that a few rows among many cost few questions.
 const GROWTH: usize = 4;
 
-const MARK: &str = "mlgate.";
-const LONGEST_TOKEN: usize = 4096;
-
 /// Where a page starts: so many rows after what an upstream token points at. It says nothing about rights, which are
-/// asked for each row each time; a forged one is only another place in the same list.
+/// asked for each row each time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) token: Option<String>,
     pub(super) skip: usize,
-}
-
-impl Position {
-    /// From a client's page token: ours, or MLflow's own.
-    pub(super) fn parse(token: Option<&str>, largest_page: usize) -> Result<Self, MlflowError> {
-        let Some(token) = token.filter(|token| !token.is_empty()) else {
-            return Ok(Self::default());
-        };
-        let wrong = || MlflowError::Malformed("page_token is not one that this list gave".into());
-        if token.len() > LONGEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(wrong());
-        }
-        let Some(ours) = token.strip_prefix(MARK) else {
-            return Ok(Self {
-                token: Some(token.to_owned()),
-                skip: 0,
-            });
-        };
-        let (digits, theirs) = ours.split_once('.').ok_or_else(wrong)?;
-        let skip: usize = digits.parse().map_err(|_| wrong())?;
-        if skip > largest_page || skip.to_string() != digits || theirs.starts_with(MARK) {
-            return Err(wrong());
-        }
-        Ok(Self {
-            token: (!theirs.is_empty()).then(|| theirs.to_owned()),
-            skip,
-        })
-    }
-
-    pub(super) fn is_ours(token: Option<&str>) -> bool {
-        token.is_some_and(|token| token.starts_with(MARK))
-    }
-
-    /// What the client sends back for the next page.
-    pub(super) fn to_token(&self) -> String {
-        match (&self.token, self.skip) {
-            (Some(token), 0) => token.clone(),
-            (token, skip) => format!("{MARK}{skip}.{}", token.as_deref().unwrap_or_default()),
-        }
-    }
+    /// What was joined to the question when the token was given: it only counts rows under the same.
+    pub(super) within: Option<String>,
 }
 
 /// One page of the upstream.
@@ -81,16 +40,18 @@ pub(super) trait Weigh {
 }
 
 /// Reads from `start` until `want` rows are visible, and on to the next visible one: a page has a token exactly where
-/// something follows. `fetch` reads the upstream's page at a token, of at most so many rows and never over `largest`.
+/// something follows. `share` is how many of the rows are likely visible. `fetch` reads the upstream's page at a token, of at most so many rows and never over `largest`.
 pub(super) async fn fill<R: Weigh>(
     start: Position,
     want: usize,
+    share: f64,
     largest: usize,
     mut fetch: impl AsyncFnMut(Option<&str>, usize) -> Result<Page<R>, MlflowError>,
     mut visible: impl AsyncFnMut(&R) -> Result<bool, MlflowError>,
 ) -> Result<Filled<R>, MlflowError> {
     let (mut at, mut rows, mut bytes) = (start, Vec::new(), 0);
-    let mut size = want.saturating_add(1).saturating_add(at.skip).min(largest);
+    let expected = ((want + 1) as f64 / share.clamp(0.001, 1.0)).ceil() as usize;
+    let mut size = expected.saturating_add(at.skip).min(largest);
     for _ in 0..PAGES {
         let page = fetch(at.token.as_deref(), size).await?;
         let count = page.rows.len();
@@ -102,6 +63,7 @@ pub(super) async fn fill<R: Weigh>(
                 let next = Position {
                     token: at.token,
                     skip: index,
+                    within: at.within,
                 };
                 return Ok(Filled { rows, next: Some(next) });
             }
@@ -114,6 +76,7 @@ pub(super) async fn fill<R: Weigh>(
         at = Position {
             token: Some(token),
             skip: at.skip.saturating_sub(count),
+            within: at.within,
         };
         size = size.saturating_mul(GROWTH).min(largest);
     }
@@ -153,6 +116,7 @@ mod tests {
         let filled = fill(
             start,
             want,
+            1.0,
             largest,
             async |token, size| Ok(page_of(list, token, size, &mut asked)),
             async |row: &Row| Ok(row.1),
@@ -173,16 +137,15 @@ mod tests {
     proptest! {
         #[test]
         fn a_walk_sees_each_visible_row_once_in_order_in_full_pages(list in lists(), want in 1_usize..9, largest in 1_usize..20) {
-            let (mut walked, mut token, mut ended) = (Vec::new(), None::<String>, false);
+            let (mut walked, mut start, mut ended) = (Vec::new(), Position::default(), false);
             for _ in 0..=list.len() {
-                let start = Position::parse(token.as_deref(), largest).unwrap();
-                let (filled, _) = fill_now(&list, start, want, largest);
+                let (filled, _) = fill_now(&list, start.clone(), want, largest);
                 if filled.next.is_some() {
                     prop_assert_eq!(filled.rows.len(), want);
                 }
                 walked.extend(filled.rows);
                 match filled.next {
-                    Some(next) => token = Some(next.to_token()),
+                    Some(next) => start = next,
                     None => { ended = true; break }
                 }
             }
@@ -190,49 +153,6 @@ mod tests {
             let visible: Vec<Row> = list.into_iter().filter(|row| row.1).collect();
             prop_assert_eq!(walked, visible);
         }
-
-        #[test]
-        fn no_token_makes_a_hidden_row_visible(list in lists(), skip in 0_usize..200, offset in 0_usize..200) {
-            let token = format!("{MARK}{skip}.{}", offset.min(list.len()));
-            let start = Position::parse(Some(&token), 200).unwrap();
-            let (filled, _) = fill_now(&list, start, 1000, 1000);
-            prop_assert!(filled.rows.iter().all(|row| row.1));
-        }
-    }
-
-    #[test]
-    fn a_position_survives_its_token() {
-        for (token, skip) in [(Some("eyJvZmZzZXQiOiAxfQ=="), 0), (Some("x"), 7), (None, 3)] {
-            let position = Position {
-                token: token.map(str::to_owned),
-                skip,
-            };
-            assert_eq!(Position::parse(Some(&position.to_token()), 1000).unwrap(), position);
-        }
-    }
-
-    #[test]
-    fn a_token_that_we_did_not_give_is_refused() {
-        let long = "x".repeat(LONGEST_TOKEN + 1);
-        for token in [
-            "mlgate.",
-            "mlgate.x.y",
-            "mlgate.-1.y",
-            "mlgate.+1.y",
-            "mlgate.01.y",
-            "mlgate.1",
-            "mlgate.1001.y",
-            "mlgate.1.mlgate.1.y",
-            "a\nb",
-            "ä",
-            &long,
-        ] {
-            assert!(
-                matches!(Position::parse(Some(token), 1000), Err(MlflowError::Malformed(_))),
-                "{token}"
-            );
-        }
-        assert!(Position::parse(Some("mlgate.1000.y"), 1000).is_ok());
     }
 
     #[test]
@@ -248,7 +168,10 @@ mod tests {
         let list: Vec<Row> = (0..100).map(|index| Row(index, true)).collect();
         let (filled, asked) = fill_now(&list, Position::default(), 25, 1000);
         assert_eq!((filled.rows.len(), asked), (25, 1));
-        let next = Position { token: None, skip: 25 };
+        let next = Position {
+            skip: 25,
+            ..Position::default()
+        };
         assert_eq!(filled.next, Some(next));
     }
 }

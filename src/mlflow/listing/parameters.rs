@@ -59,6 +59,24 @@ impl Parameters {
         }
     }
 
+    /// All of the question but which page of its answer: the same for each of them.
+    pub(super) fn question(&self) -> String {
+        let is_page = |name: &str| matches!(name, "page_token" | "pageToken" | "max_results" | "maxResults");
+        let path = self.path.strip_prefix("/ajax-api/").unwrap_or(&self.path);
+        let path = path.strip_prefix("/api/").unwrap_or(path);
+        let fields = match &self.fields {
+            Fields::Query(pairs) => form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(pairs.iter().filter(|(name, _)| !is_page(name)))
+                .finish(),
+            Fields::Body(map) => {
+                let mut map = map.clone();
+                map.retain(|name, _| !is_page(name));
+                Value::Object(map).to_string()
+            }
+        };
+        format!("{} {path}\n{fields}", self.method)
+    }
+
     /// A page's size.
     pub(super) fn size(&self, name: &str, default: usize, largest: usize) -> Result<usize, MlflowError> {
         let Some(text) = self.text(name)? else {

@@ -47,6 +47,14 @@ pub(super) fn rows_of<T: DeserializeOwned>(body: &[u8], field: &str) -> Result<P
     })
 }
 
+/// An answer of these rows in the way of MLflow's FastAPI routes: what is empty is there too.
+pub(super) fn full_answer_of<T>(field: &str, rows: &[Row<T>], next: Option<&str>) -> Bytes {
+    if rows.is_empty() {
+        return Bytes::from(format!("{{\"{field}\":[],\"next_page_token\":null}}"));
+    }
+    answer_of(field, rows, next)
+}
+
 /// An answer of these rows; like MLflow's, without what is empty.
 pub(super) fn answer_of<T>(field: &str, rows: &[Row<T>], next: Option<&str>) -> Bytes {
     let mut body = String::with_capacity(rows.iter().map(|row| row.bytes() + 1).sum::<usize>() + 128);

@@ -1,38 +1,44 @@
-//! Searches within named experiments: those that may not be seen are left out of the request before it is sent.
+//! Searches within named experiments or runs: those that may not be seen are left out of the request before it is sent.
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::row::{answer_of, rows_of};
-use super::{Cut, May, Parameters, ask, empty};
-use crate::domain::{Kind, Permission, Resource};
-use crate::mlflow::lookup::Lookup;
+use super::{Cut, Parameters, View, ask, empty};
+use crate::mlflow::lookup::{Child, ExperimentRef, Lookup};
+use crate::mlflow::routes::List;
 use crate::mlflow::{MlflowError, Outgoing};
 use crate::outbound::UpstreamClient;
 
-/// Experiments that one search may name.
+/// Experiments or runs that one search may name.
 pub(in crate::mlflow) const MOST: usize = 10_000;
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum List {
-    Runs,
-    LoggedModels,
-    TracesV2,
-    TracesV3,
-}
 
 /// A row's experiment, as far as it says one.
 trait Placed {
+    /// Or what else the request was thinned out by.
     fn experiment_id(&self) -> Option<&str>;
+
+    /// What it is, for the look-ups to remember whose it is.
+    fn own_id(&self) -> Option<(Child, &str)> {
+        None
+    }
 }
 
 #[derive(Deserialize)]
 struct WithInfo {
-    info: Flat,
+    info: Info,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    experiment_id: String,
+    run_id: Option<String>,
+    model_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +48,7 @@ struct Flat {
 
 #[derive(Deserialize)]
 struct Located {
+    trace_id: Option<String>,
     trace_location: Location,
 }
 
@@ -53,6 +60,46 @@ struct Location {
 impl Placed for WithInfo {
     fn experiment_id(&self) -> Option<&str> {
         Some(&self.info.experiment_id)
+    }
+
+    fn own_id(&self) -> Option<(Child, &str)> {
+        let run = self.info.run_id.as_deref().map(|id| (Child::Run, id));
+        run.or_else(|| Some((Child::LoggedModel, self.info.model_id.as_deref()?)))
+    }
+}
+
+/// A row that says its run alone: what it is held to is the run.
+#[derive(Deserialize)]
+struct OfRun {
+    run_id: String,
+}
+
+impl Placed for OfRun {
+    fn experiment_id(&self) -> Option<&str> {
+        Some(&self.run_id)
+    }
+}
+
+/// Likewise its trace.
+#[derive(Deserialize)]
+struct OfTrace {
+    trace_id: String,
+}
+
+impl Placed for OfTrace {
+    fn experiment_id(&self) -> Option<&str> {
+        Some(&self.trace_id)
+    }
+}
+
+#[derive(Deserialize)]
+struct WithTraceInfo {
+    trace_info: OfTrace,
+}
+
+impl Placed for WithTraceInfo {
+    fn experiment_id(&self) -> Option<&str> {
+        Some(&self.trace_info.trace_id)
     }
 }
 
@@ -66,57 +113,83 @@ impl Placed for Located {
     fn experiment_id(&self) -> Option<&str> {
         Some(&self.trace_location.mlflow_experiment.as_ref()?.experiment_id)
     }
+
+    fn own_id(&self) -> Option<(Child, &str)> {
+        Some((Child::Trace, self.trace_id.as_deref()?))
+    }
 }
 
-impl List {
-    pub(super) async fn cut(
-        self,
-        client: &UpstreamClient,
-        lookup: &Lookup,
-        request: &Outgoing,
-        may: May<'_>,
-    ) -> Result<Cut, MlflowError> {
-        if may(Permission::Read, &Resource::every(Kind::Experiment)) {
-            return Ok(Cut::Forward(request.clone()));
-        }
-        let fields = Parameters::of(request)?;
-        let (scope, asked) = match self {
-            Self::TracesV3 => {
-                let locations = fields.values("locations")?;
-                // Places that are no experiment are nobody's to name but those who see everything.
-                let placed = locations
-                    .into_iter()
-                    .filter_map(|location| Some((experiment_of(&location)?, location)));
-                ("locations", placed.collect::<Vec<_>>())
-            }
-            Self::Runs | Self::LoggedModels | Self::TracesV2 => {
-                let ids = fields.texts("experiment_ids")?;
-                (
-                    "experiment_ids",
-                    ids.into_iter().map(|id| (id.clone(), Value::String(id))).collect(),
-                )
-            }
-        };
-        let ids: Vec<String> = asked.iter().map(|(id, _)| id.clone()).collect();
-        let allowed = readable(lookup, &ids, may).await?;
-        let kept: Vec<Value> = asked
+pub(super) async fn cut(
+    list: List,
+    client: &UpstreamClient,
+    lookup: &Lookup,
+    request: &Outgoing,
+    view: &View<'_>,
+) -> Result<Cut, MlflowError> {
+    if view.sees_all(list) {
+        return Ok(Cut::Forward(request.clone()));
+    }
+    let fields = Parameters::of(request)?;
+    let scope = match list {
+        List::TracesV3 => "locations",
+        List::MetricHistory => "run_id",
+        List::MetricHistoryInterval => "run_ids",
+        List::Traces | List::TraceInfos => "trace_ids",
+        _ => "experiment_ids",
+    };
+    let asked: Vec<(String, Value)> = match list {
+        // Places that are no experiment are nobody's to name but those who see everything.
+        List::TracesV3 => fields
+            .values(scope)?
             .into_iter()
-            .filter(|(id, _)| allowed.contains(id))
-            .map(|(_, value)| value)
-            .collect();
-        if kept.is_empty() {
-            return Ok(empty());
-        }
-        let (status, body) = ask(client, fields.with(scope, kept, true).request()).await?;
-        if status != StatusCode::OK {
-            return Ok(Cut::Answer(status, body));
-        }
-        match self {
-            Self::Runs => checked::<WithInfo>(body, "runs", &allowed),
-            Self::LoggedModels => checked::<WithInfo>(body, "models", &allowed),
-            Self::TracesV2 => checked::<Flat>(body, "traces", &allowed),
-            Self::TracesV3 => checked::<Located>(body, "traces", &allowed),
-        }
+            .filter_map(|location| Some((experiment_of(&location)?, location)))
+            .collect(),
+        _ => fields
+            .texts(scope)?
+            .into_iter()
+            .map(|id| (id.clone(), Value::String(id)))
+            .collect(),
+    };
+    let child = match list {
+        List::MetricHistory | List::MetricHistoryInterval => Some(Child::Run),
+        List::Traces | List::TraceInfos => Some(Child::Trace),
+        _ => None,
+    };
+    // Who names no run or trace is told so by MLflow; who names no experiment finds nothing.
+    if child.is_some() && asked.is_empty() {
+        return Ok(Cut::Forward(request.clone()));
+    }
+    let ids: Vec<String> = asked.iter().map(|(id, _)| id.clone()).collect();
+    let allowed = match child {
+        Some(child) => readable_children(lookup, child, &ids, view).await?,
+        None => readable(lookup, &ids, view).await?,
+    };
+    let kept: Vec<Value> = asked
+        .into_iter()
+        .filter(|(id, _)| allowed.contains(id))
+        .map(|(_, value)| value)
+        .collect();
+    if kept.is_empty() {
+        return Ok(match list {
+            List::MetricHistory => Cut::Answer(StatusCode::OK, Bytes::from_static(b"{\"metrics\":[]}")),
+            _ => empty(),
+        });
+    }
+    let (status, body) = ask(client, fields.with(scope, kept, true).request()).await?;
+    if status != StatusCode::OK {
+        return Ok(Cut::Answer(status, body));
+    }
+    let learn = |child, id: &str, parent: &str| lookup.learn_child(child, id, parent);
+    match list {
+        List::Runs => checked::<WithInfo>(body, "runs", &allowed, learn),
+        List::LoggedModels => checked::<WithInfo>(body, "models", &allowed, learn),
+        List::TracesV2 => checked::<Flat>(body, "traces", &allowed, learn),
+        List::TracesV3 => checked::<Located>(body, "traces", &allowed, learn),
+        List::Inputs => checked::<Flat>(body, "dataset_summaries", &allowed, learn),
+        List::Traces => checked::<WithTraceInfo>(body, "traces", &allowed, learn),
+        List::TraceInfos => checked::<OfTrace>(body, "trace_infos", &allowed, learn),
+        List::MetricHistory | List::MetricHistoryInterval => checked::<OfRun>(body, "metrics", &allowed, learn),
+        _ => Err(MlflowError::Upstream("this list names no experiments".into())),
     }
 }
 
@@ -124,7 +197,7 @@ impl List {
 pub(in crate::mlflow) async fn readable(
     lookup: &Lookup,
     ids: &[String],
-    may: May<'_>,
+    view: &View<'_>,
 ) -> Result<HashSet<String>, MlflowError> {
     if ids.len() > MOST {
         return Err(MlflowError::Malformed(format!(
@@ -135,8 +208,32 @@ pub(in crate::mlflow) async fn readable(
     Ok(found
         .into_iter()
         .flatten()
-        .filter(|experiment| may(Permission::Read, &experiment.resource()))
+        .filter(|experiment| view.reads(experiment.resource()))
         .map(|experiment| experiment.id.clone())
+        .collect())
+}
+
+/// Those of the runs or traces whose experiment may be read.
+pub(in crate::mlflow) async fn readable_children(
+    lookup: &Lookup,
+    child: Child,
+    ids: &[String],
+    view: &View<'_>,
+) -> Result<HashSet<String>, MlflowError> {
+    if ids.len() > MOST {
+        return Err(MlflowError::Malformed(format!(
+            "a question may name {MOST} things at most"
+        )));
+    }
+    let found = lookup.experiments_of(child, ids).await?;
+    let reads = |experiment: Option<std::sync::Arc<ExperimentRef>>| {
+        experiment.is_some_and(|experiment| view.reads(experiment.resource()))
+    };
+    Ok(ids
+        .iter()
+        .zip(found)
+        .filter(|(_, experiment)| reads(experiment.clone()))
+        .map(|(id, _)| id.clone())
         .collect())
 }
 
@@ -152,14 +249,20 @@ fn experiment_of(location: &Value) -> Option<String> {
 
 /// The upstream was asked for allowed experiments alone; this holds it to that.
 fn checked<T: DeserializeOwned + Placed>(
-    body: bytes::Bytes,
+    body: Bytes,
     field: &str,
     allowed: &HashSet<String>,
+    learn: impl Fn(Child, &str, &str),
 ) -> Result<Cut, MlflowError> {
     let mut page = rows_of::<T>(&body, field)?;
     let count = page.rows.len();
     page.rows
         .retain(|row| row.read.experiment_id().is_some_and(|id| allowed.contains(id)));
+    for row in &page.rows {
+        if let (Some((child, id)), Some(parent)) = (row.read.own_id(), row.read.experiment_id()) {
+            learn(child, id, parent);
+        }
+    }
     if page.rows.len() == count {
         return Ok(Cut::Answer(StatusCode::OK, body));
     }
@@ -202,13 +305,14 @@ mod tests {
     fn a_row_of_another_experiment_is_dropped_and_a_clean_answer_untouched() {
         let allowed = HashSet::from(["1".to_owned()]);
         let clean = bytes::Bytes::from_static(b"{ \"runs\": [ {\"info\": {\"experiment_id\": \"1\"}} ] }");
-        let Cut::Answer(_, body) = checked::<WithInfo>(clean.clone(), "runs", &allowed).unwrap() else {
+        let Cut::Answer(_, body) = checked::<WithInfo>(clean.clone(), "runs", &allowed, |_, _, _| {}).unwrap() else {
             panic!("an answer");
         };
         assert_eq!(body, clean);
         let mixed =
             br#"{"runs":[{"info":{"experiment_id":"2"}},{"info":{"experiment_id":"1"}}],"next_page_token":"t"}"#;
-        let Cut::Answer(_, body) = checked::<WithInfo>(bytes::Bytes::from_static(mixed), "runs", &allowed).unwrap()
+        let Cut::Answer(_, body) =
+            checked::<WithInfo>(bytes::Bytes::from_static(mixed), "runs", &allowed, |_, _, _| {}).unwrap()
         else {
             panic!("an answer");
         };

@@ -103,6 +103,10 @@ impl<K: Hash + Eq + Clone, V: Clone> Remembered<K, V> {
         self.held.remove(key);
     }
 
+    pub(super) fn clear(&self) {
+        self.held.clear();
+    }
+
     fn aged(&self, value: V) -> Held<V> {
         Held {
             value,

@@ -1,18 +1,29 @@
 //! From the ids in a request to the names that grants speak of, asked of the upstream and remembered for a while.
 
 mod cache;
+mod described;
+mod index;
 mod question;
 mod registry;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
+use quick_cache::sync::Cache;
 use serde_json::Value;
 
 use self::cache::Remembered;
+pub(super) use self::described::Made;
+pub use self::described::{ExperimentRef, ModelRef, is_prompt_tag};
+use self::described::{experiment_in, model_in, pairs_in};
+pub(super) use self::index::Census;
+use self::index::Index;
 use self::question::{Question, is_experiment_id, is_plain_id, query, text};
-use super::{MlflowError, attribution, marks};
-use crate::domain::{Clock, Kind, Marks, Permission, Resource};
+use super::listing::{Seen, View};
+use super::{MlflowError, attribution};
+use crate::domain::{Clock, Kind};
 use crate::outbound::UpstreamClient;
 
 /// A run, trace or logged model never moves; but SQLite may give the id of a purged experiment to a new one.
@@ -24,44 +35,18 @@ const NAME_LIFETIME: Duration = Duration::from_secs(30);
 /// Past this many unknown experiments, pages of all of them cost MLflow less than one question each.
 const FEW: usize = 100;
 
+/// Likewise with models.
+const FEW_MODELS: usize = 20;
+
 /// Experiments in one page of all, and pages at most.
 const PAGE: usize = 1000;
 const PAGES: usize = 100;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExperimentRef {
-    pub id: String,
-    pub name: String,
-    pub marks: Option<Arc<Marks>>,
-}
+/// Callers whose part of all experiments is remembered.
+const READERS: usize = 1000;
 
-impl ExperimentRef {
-    pub fn resource(&self) -> Resource {
-        Resource::one(Kind::Experiment, self.id.as_str(), self.name.as_str()).marked(self.marks.clone())
-    }
-}
-
-/// A registered model or a prompt: MLflow keeps both in one table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelRef {
-    pub name: String,
-    pub prompt: bool,
-    pub marks: Option<Arc<Marks>>,
-}
-
-impl ModelRef {
-    pub fn kind(&self) -> Kind {
-        if self.prompt {
-            Kind::Prompt
-        } else {
-            Kind::RegisteredModel
-        }
-    }
-
-    pub fn resource(&self) -> Resource {
-        Resource::named(self.kind(), self.name.as_str()).marked(self.marks.clone())
-    }
-}
+/// Look-ups in flight for one request.
+const AT_ONCE: usize = 8;
 
 /// What belongs to exactly one experiment for as long as it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,7 +68,10 @@ pub struct Lookup {
     children: Remembered<(Child, String), Arc<str>>,
     experiments: Remembered<String, Arc<ExperimentRef>>,
     models: Remembered<String, Arc<ModelRef>>,
+    datasets: Remembered<String, Arc<[String]>>,
     gateway: Remembered<(Kind, String), Arc<str>>,
+    index: Index,
+    seen: Cache<(String, u64), (u64, Arc<Seen>)>,
     /// Who made a trace; only those that say it.
     makers: Remembered<String, Arc<str>>,
 }
@@ -102,7 +90,10 @@ impl Lookup {
             children: Remembered::new(50_000, CHILD_LIFETIME, clock.clone()),
             experiments: Remembered::new(20_000, NAME_LIFETIME, clock.clone()),
             models: Remembered::new(20_000, NAME_LIFETIME, clock.clone()),
+            datasets: Remembered::new(5_000, NAME_LIFETIME, clock.clone()),
             gateway: Remembered::new(2_000, NAME_LIFETIME, clock.clone()),
+            index: Index::new(clock.clone()),
+            seen: Cache::new(READERS),
             makers: Remembered::new(50_000, CHILD_LIFETIME, clock),
         }
     }
@@ -165,6 +156,24 @@ impl Lookup {
             found.push(self.experiment(id).await?);
         }
         Ok(found)
+    }
+
+    /// All experiments by name; `None` where this MLflow cannot be asked so, or has too many.
+    pub(super) async fn census(&self) -> Option<Arc<Census>> {
+        Box::pin(self.index.census(&self.question)).await
+    }
+
+    /// What of the census a caller may see: remembered for as long as neither it nor their rights change.
+    pub(super) fn seen(&self, census: &Census, view: &View<'_>) -> Arc<Seen> {
+        let key = (view.reader.to_owned(), view.rights);
+        if let Some((generation, seen)) = self.seen.get(&key)
+            && generation == census.generation
+        {
+            return seen;
+        }
+        let seen = Arc::new(Seen::of(census, view));
+        self.seen.insert(key, (census.generation, seen.clone()));
+        seen
     }
 
     /// Not remembered: the name may mean another experiment by the next request.
@@ -289,14 +298,55 @@ impl Lookup {
         if !is_plain_id(id) {
             return Ok(Vec::new());
         }
-        let target = format!("/api/3.0/mlflow/datasets/{id}/experiment-ids");
-        let answer = self.question.get(&target).await?;
-        let ids: Vec<String> = answer
-            .as_ref()
-            .and_then(|answer| answer.get("experiment_ids")?.as_array())
-            .map(|ids| ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-            .unwrap_or_default();
-        Ok(self.experiments(&ids).await?.into_iter().flatten().collect())
+        let ask = async {
+            let target = format!("/api/3.0/mlflow/datasets/{id}/experiment-ids");
+            let answer = self.question.get(&target).await?;
+            let ids: Arc<[String]> = answer
+                .as_ref()
+                .and_then(|answer| answer.get("experiment_ids")?.as_array())
+                .map(|ids| ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+                .unwrap_or_default();
+            Ok((!ids.is_empty()).then_some(ids))
+        };
+        let ids = self.datasets.get_or_ask(&id.to_owned(), ask).await?;
+        let found = self.experiments(ids.as_deref().unwrap_or_default()).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Asks for many at once, before they are wanted one by one.
+    pub(super) async fn learn_datasets(&self, ids: &[String]) -> Result<(), MlflowError> {
+        for some in ids.chunks(AT_ONCE) {
+            try_join_all(some.iter().map(|id| self.experiments_of_dataset(id))).await?;
+        }
+        Ok(())
+    }
+
+    /// The parents of several, in their order.
+    pub async fn experiments_of(
+        &self,
+        child: Child,
+        ids: &[String],
+    ) -> Result<Vec<Option<Arc<ExperimentRef>>>, MlflowError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for some in ids.chunks(AT_ONCE) {
+            found.extend(try_join_all(some.iter().map(|id| self.experiment_of(child, id))).await?);
+        }
+        Ok(found)
+    }
+
+    /// From an answer that passes by.
+    pub(super) fn learn_experiment(&self, found: &ExperimentRef) {
+        self.experiments.learn(found.id.clone(), Arc::new(found.clone()));
+    }
+
+    /// From an answer that passes by.
+    pub(super) fn learn_model(&self, found: &ModelRef) {
+        self.models.learn(found.name.clone(), Arc::new(found.clone()));
+    }
+
+    /// From an answer that passes by: a child keeps its parent for as long as it lives.
+    pub(super) fn learn_child(&self, child: Child, id: &str, parent: &str) {
+        self.children.learn((child, id.to_owned()), parent.into());
     }
 
     pub async fn model(&self, name: &str) -> Result<Option<Arc<ModelRef>>, MlflowError> {
@@ -374,19 +424,41 @@ impl Lookup {
     }
 
     /// Whether a model or prompt of this name may be seen, asking the upstream which it is only where that matters.
-    pub(super) async fn may_read_model(
-        &self,
-        name: &str,
-        may: &dyn Fn(Permission, &Resource) -> bool,
-    ) -> Result<bool, MlflowError> {
-        let as_model = may(Permission::Read, &Resource::named(Kind::RegisteredModel, name));
-        let as_prompt = may(Permission::Read, &Resource::named(Kind::Prompt, name));
-        if as_model && as_prompt {
+    pub(super) async fn may_read_model(&self, name: &str, view: &View<'_>) -> Result<bool, MlflowError> {
+        if view.reads_by_name(name) {
             return Ok(true);
         }
         // Where its name opens it to neither, it may still be their own.
         let found = self.model(name).await?;
-        Ok(found.is_some_and(|model| may(Permission::Read, &model.resource())))
+        Ok(found.is_some_and(|model| view.reads(model.resource())))
+    }
+
+    /// Asks for many at once, before they are wanted one by one.
+    pub(super) async fn learn_models(&self, names: &BTreeSet<&str>, view: &View<'_>) -> Result<(), MlflowError> {
+        let unknown = |name: &&&str| !view.reads_by_name(name) && self.models.get(&(**name).to_owned()).is_none();
+        if names.iter().filter(unknown).count() <= FEW_MODELS {
+            return Ok(());
+        }
+        // Without a filter, MLflow leaves prompts out.
+        for filter in ["", "tags.`mlflow.prompt.is_prompt` = 'true'"] {
+            let mut token = String::new();
+            for _ in 0..PAGES {
+                let target = query(
+                    "/api/2.0/mlflow/registered-models/search",
+                    &[("max_results", "1000"), ("filter", filter), ("page_token", &token)],
+                );
+                let page = self.question.get(&target).await?.unwrap_or_default();
+                let models = page.get("registered_models").and_then(Value::as_array);
+                for found in models.into_iter().flatten().filter_map(model_in) {
+                    self.learn_model(&found);
+                }
+                match text(&page, "/next_page_token") {
+                    Some(next) if !next.is_empty() => token = next.to_owned(),
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn learn_all_experiments(&self, ids: &[String]) -> Result<(), MlflowError> {
@@ -428,8 +500,11 @@ impl Lookup {
     }
 
     /// A rename, delete or restore passed by.
-    pub fn forget_experiment(&self, id: &str) {
-        self.experiments.forget(&id.to_owned());
+    pub fn forget_experiment(&self, id: Option<&str>) {
+        if let Some(id) = id {
+            self.experiments.forget(&id.to_owned());
+        }
+        self.index.outdate(id);
     }
 
     /// A rename, delete or tag passed by.
@@ -437,25 +512,14 @@ impl Lookup {
         self.models.forget(&name.to_owned());
     }
 
+    /// Links of datasets to experiments changed.
+    pub fn forget_datasets(&self) {
+        self.datasets.clear();
+    }
+
     /// An update or delete of a gateway object passed by.
     pub fn forget_gateway_object(&self, kind: Kind, id: &str) {
         self.gateway.forget(&(kind, id.to_owned()));
-    }
-}
-
-/// Tags or metadata: a map, or in older versions a list of pairs.
-fn pairs_in(pairs: Option<&Value>) -> Vec<(String, String)> {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-    match pairs {
-        Some(Value::Object(pairs)) => pairs
-            .iter()
-            .filter_map(|(key, value)| Some((key.clone(), text(Some(value))?)))
-            .collect(),
-        Some(Value::Array(pairs)) => pairs
-            .iter()
-            .filter_map(|pair| Some((text(pair.get("key"))?, text(pair.get("value"))?)))
-            .collect(),
-        Some(_) | None => Vec::new(),
     }
 }
 
@@ -465,26 +529,4 @@ fn maker_in(info: &Value) -> Option<Arc<str>> {
         .flat_map(|place| pairs_in(info.get(place)))
         .find(|(key, _)| key == attribution::USER)
         .map(|(_, maker)| maker.into())
-}
-
-fn experiment_in(experiment: &Value) -> Option<ExperimentRef> {
-    Some(ExperimentRef {
-        id: experiment.get("experiment_id")?.as_str()?.to_owned(),
-        name: experiment.get("name")?.as_str()?.to_owned(),
-        marks: marks::read(&pairs_in(experiment.get("tags"))),
-    })
-}
-
-fn model_in(model: &Value) -> Option<ModelRef> {
-    let tags = pairs_in(model.get("tags"));
-    Some(ModelRef {
-        name: model.get("name")?.as_str()?.to_owned(),
-        prompt: tags.iter().any(|(key, value)| is_prompt_tag(key, value)),
-        marks: marks::read(&tags),
-    })
-}
-
-/// The tag that makes a registered model a prompt, as MLflow's store compares it.
-pub fn is_prompt_tag(key: &str, value: &str) -> bool {
-    key == "mlflow.prompt.is_prompt" && value.eq_ignore_ascii_case("true")
 }

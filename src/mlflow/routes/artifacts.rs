@@ -5,7 +5,7 @@ use crate::domain::Permission::{Edit, Manage, Read};
 use super::At::{Body as B, Path as P, Query as Q};
 use super::Base::{AjaxTwo, Artifacts, Root, Two};
 use super::Need::{ArtifactPath, MaybeOf, Of};
-use super::{Body, Child, Row, Version, delete, get, post, put};
+use super::{Body, Child, List, Row, Version, delete, get, post, put};
 
 const PATH: super::At = P("artifact_path");
 const RUN: &str = "run_id|run_uuid";
@@ -16,7 +16,8 @@ pub(super) const ROWS: &[Row] = &[
         "artifacts",
         "artifact.list",
         &[ArtifactPath(Read, Q("path"))],
-    ),
+    )
+    .list(List::ArtifactFolders),
     get(
         Artifacts,
         "artifacts/{artifact_path...}",

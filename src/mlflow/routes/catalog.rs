@@ -1,15 +1,17 @@
 //! The catalogs: MCP servers and skills.
 
-use crate::domain::Kind::{McpServer as McpServers, Skill as SkillsKind};
+use crate::domain::Kind::McpServer as McpServers;
 use crate::domain::Permission::{Edit, Manage, Read};
 
 use super::At::Body as B;
 use super::Base::Three;
-use super::Need::{Every, McpServer, Named, Skill, Skills};
-use super::{Body, Row, Version, delete, get, patch, post};
+use super::Need::{McpServer, Member, Named, Skill, Skills};
+use super::{Body, List, Row, Version, delete, get, patch, post};
 
 pub(super) const ROWS: &[Row] = &[
-    get(Three, "mcp-servers", "mcp_server.list", &[Every(McpServers, Read)]).since(Version(3, 15)),
+    get(Three, "mcp-servers", "mcp_server.list", &[Member])
+        .list(List::McpServers)
+        .since(Version(3, 15)),
     post(
         Three,
         "mcp-servers",
@@ -17,13 +19,9 @@ pub(super) const ROWS: &[Row] = &[
         &[Named(McpServers, Edit, B("name"))],
     )
     .since(Version(3, 15)),
-    get(
-        Three,
-        "mcp-servers/endpoints",
-        "mcp_server.list_endpoints",
-        &[Every(McpServers, Read)],
-    )
-    .since(Version(3, 15)),
+    get(Three, "mcp-servers/endpoints", "mcp_server.list_endpoints", &[Member])
+        .list(List::McpEndpoints)
+        .since(Version(3, 15)),
     get(
         Three,
         "mcp-servers/{namespace}/{slug}",
@@ -164,7 +162,9 @@ pub(super) const ROWS: &[Row] = &[
         &[McpServer(Edit)],
     )
     .since(Version(3, 15)),
-    get(Three, "skills", "skill.list", &[Every(SkillsKind, Read)]).since(Version(3, 18)),
+    get(Three, "skills", "skill.list", &[Member])
+        .list(List::Skills)
+        .since(Version(3, 18)),
     post(Three, "skills", "skill.create", &[Skills(Edit)]).since(Version(3, 18)),
     post(Three, "skills/bulk-register", "skill.register", &[Skills(Edit)]).since(Version(3, 18)),
     get(Three, "skills/@{organization}/{name}", "skill.get", &[Skill(Read)]).since(Version(3, 18)),

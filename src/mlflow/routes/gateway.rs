@@ -5,8 +5,8 @@ use crate::domain::Permission::{Edit, Manage, Read, Use};
 
 use super::At::{Body as B, BodyOrQuery as BQ, Path as P, Query as Q};
 use super::Base::{AjaxThree, AjaxTwo, Root, Three};
-use super::Need::{Every, Gateway, MaybeExperiment, MaybeGateway, MaybeNamed, Named, Server};
-use super::{At, Body, Need, Row, Version, delete, get, patch, post};
+use super::Need::{Every, Gateway, MaybeExperiment, MaybeGateway, MaybeNamed, Member, Named, Server};
+use super::{At, Body, List, Need, Row, Version, delete, get, patch, post};
 
 const fn endpoint(permission: crate::domain::Permission, at: At) -> Need {
     Gateway(GatewayEndpoint, permission, at)
@@ -34,13 +34,9 @@ pub(super) const ROWS: &[Row] = &[
         &[Gateway(GatewaySecret, Read, Q("secret_id"))],
     )
     .since(Version(3, 8)),
-    get(
-        Three,
-        "gateway/secrets/list",
-        "gateway_secret.list",
-        &[Every(GatewaySecret, Read)],
-    )
-    .since(Version(3, 8)),
+    get(Three, "gateway/secrets/list", "gateway_secret.list", &[Member])
+        .list(List::GatewaySecrets)
+        .since(Version(3, 8)),
     post(
         Three,
         "gateway/secrets/update",
@@ -86,8 +82,9 @@ pub(super) const ROWS: &[Row] = &[
         Three,
         "gateway/model-definitions/list",
         "gateway_model_definition.list",
-        &[Every(GatewayModelDefinition, Read)],
+        &[Member],
     )
+    .list(List::GatewayModelDefinitions)
     .since(Version(3, 8)),
     post(
         Three,
@@ -128,13 +125,9 @@ pub(super) const ROWS: &[Row] = &[
         ],
     )
     .since(Version(3, 8)),
-    get(
-        Three,
-        "gateway/endpoints/list",
-        "gateway_endpoint.list",
-        &[Every(GatewayEndpoint, Read)],
-    )
-    .since(Version(3, 8)),
+    get(Three, "gateway/endpoints/list", "gateway_endpoint.list", &[Member])
+        .list(List::GatewayEndpoints)
+        .since(Version(3, 8)),
     post(
         Three,
         "gateway/endpoints/update",
@@ -186,8 +179,9 @@ pub(super) const ROWS: &[Row] = &[
         Three,
         "gateway/endpoints/bindings/list",
         "gateway_endpoint.list_bindings",
-        &[endpoint(Read, Q("endpoint_id"))],
+        &[Member, MaybeGateway(GatewayEndpoint, Read, Q("endpoint_id"))],
     )
+    .list(List::GatewayBindings)
     .since(Version(3, 8)),
     post(
         Three,
@@ -332,13 +326,9 @@ pub(super) const ROWS: &[Row] = &[
         &[call(MODEL)],
     )
     .since(Version(3, 9)),
-    get(
-        Root,
-        "gateway/mlflow/v1/models",
-        "gateway_endpoint.list",
-        &[Every(GatewayEndpoint, Read)],
-    )
-    .since(Version(3, 17)),
+    get(Root, "gateway/mlflow/v1/models", "gateway_endpoint.list", &[Member])
+        .list(List::GatewayModels)
+        .since(Version(3, 17)),
     post(
         Root,
         "gateway/openai/v1/chat/completions",

@@ -1,12 +1,14 @@
 //! Evaluation: datasets, scorers, issues, review queues, label schemas, prompt optimization.
 
-use crate::domain::Kind::{self, GatewayEndpoint, GatewaySecret};
+use crate::domain::Kind::{GatewayEndpoint, GatewaySecret};
 use crate::domain::Permission::{Edit, Manage, Read, Use};
 
 use super::At::{Body as B, BodyOrQuery as BQ, Path as P, Query as Q};
 use super::Base::{AjaxThree, Three};
-use super::Need::{Dataset, Every, Experiment, MaybeGateway, MaybeNamed, MaybeOf, Of, Scorer, Scorers, Server};
-use super::{Child, Row, Version, delete, get, patch, post, put};
+use super::Need::{
+    Dataset, Experiment, MaybeExperiment, MaybeGateway, MaybeNamed, MaybeOf, Member, Of, Scorer, Server,
+};
+use super::{Child, List, Row, Version, delete, get, patch, post, put};
 
 const DATASET: super::At = P("dataset_id");
 const JOB: Child = Child::PromptOptimizationJob;
@@ -21,20 +23,12 @@ pub(super) const ROWS: &[Row] = &[
         &[Experiment(Edit, B("experiment_ids[]"))],
     )
     .since(Version(3, 4)),
-    get(
-        Three,
-        "datasets/search",
-        "dataset.search",
-        &[Experiment(Read, Q("experiment_ids[]"))],
-    )
-    .since(Version(3, 4)),
-    post(
-        Three,
-        "datasets/search",
-        "dataset.search",
-        &[Experiment(Read, B("experiment_ids[]"))],
-    )
-    .since(Version(3, 4)),
+    get(Three, "datasets/search", "dataset.search", &[Member])
+        .list(List::Datasets)
+        .since(Version(3, 4)),
+    post(Three, "datasets/search", "dataset.search", &[Member])
+        .list(List::Datasets)
+        .since(Version(3, 4)),
     get(Three, "datasets/{dataset_id}", "dataset.get", &[Dataset(Read, DATASET)]).since(Version(3, 4)),
     delete(
         Three,
@@ -116,16 +110,9 @@ pub(super) const ROWS: &[Row] = &[
         &[Scorer(Read, Q("experiment_id"), Q("name"))],
     )
     .since(Version(3, 4)),
-    get(
-        Three,
-        "scorers/list",
-        "scorer.list",
-        &[
-            Experiment(Read, Q("experiment_id|experiment_ids[]")),
-            Scorers(Q("experiment_id|experiment_ids[]")),
-        ],
-    )
-    .since(Version(3, 4)),
+    get(Three, "scorers/list", "scorer.list", &[Member])
+        .list(List::Scorers)
+        .since(Version(3, 4)),
     get(
         Three,
         "scorers/versions",
@@ -147,14 +134,9 @@ pub(super) const ROWS: &[Row] = &[
         &[Scorer(Edit, B("experiment_id"), B("name"))],
     )
     .since(Version(3, 9)),
-    // A scorer's id tells its experiment in no look-up of its own.
-    get(
-        Three,
-        "scorers/online-configs",
-        "scorer.get_online_configs",
-        &[Every(Kind::Experiment, Read), Every(Kind::Scorer, Read)],
-    )
-    .since(Version(3, 9)),
+    get(Three, "scorers/online-configs", "scorer.get_online_configs", &[Member])
+        .list(List::OnlineConfigs)
+        .since(Version(3, 9)),
     // Runs scorers on the server's host.
     post(
         AjaxThree,
@@ -190,8 +172,9 @@ pub(super) const ROWS: &[Row] = &[
         Three,
         "issues/search",
         "issue.search",
-        &[Experiment(Read, B("experiment_id"))],
+        &[Member, MaybeExperiment(Read, B("experiment_id"))],
     )
+    .list(List::Issues)
     .since(Version(3, 11)),
     get(
         Three,

@@ -101,8 +101,6 @@ pub enum Need {
     MovesAll(At, At),
     /// On a scorer by its experiment and its name: (permission, experiment, name).
     Scorer(Permission, At, At),
-    /// READ on all scorers of an experiment.
-    Scorers(At),
     /// READ on where a model version's files come from: `source`, with `run_id` beside it.
     Source,
     /// On a gateway secret, endpoint or model definition by id.
@@ -169,6 +167,30 @@ pub enum List {
     LoggedModels,
     TracesV2,
     TracesV3,
+    /// Traces and their infos by id.
+    Traces,
+    TraceInfos,
+    /// The datasets that runs had as inputs.
+    Inputs,
+    /// Evaluation datasets.
+    Datasets,
+    Scorers,
+    OnlineConfigs,
+    Issues,
+    MetricHistory,
+    MetricHistoryInterval,
+    GatewaySecrets,
+    GatewayModelDefinitions,
+    GatewayEndpoints,
+    GatewayBindings,
+    /// Endpoints as OpenAI's API lists models.
+    GatewayModels,
+    McpServers,
+    McpEndpoints,
+    Skills,
+    Workspaces,
+    /// The root of the artifact store: a folder for each experiment.
+    ArtifactFolders,
 }
 
 /// Where a row's path hangs.

@@ -1,12 +1,11 @@
 //! The server itself: its page, health, accounts, jobs, webhooks, workspaces, GraphQL, the assistant.
 
-use crate::domain::Kind::Workspace as Workspaces;
 use crate::domain::Permission::{Manage, Read};
 
 use super::At::Path as P;
 use super::Base::{AjaxThree, Root, Three, Two};
-use super::Need::{Every, GraphQl, Member, Public, Server, Workspace};
-use super::{Body, Question, Reply, Row, Version, delete, get, patch, post, put};
+use super::Need::{GraphQl, Member, Public, Server, Workspace};
+use super::{Body, List, Question, Reply, Row, Version, delete, get, patch, post, put};
 
 pub(super) const ROWS: &[Row] = &[
     get(Root, "", "page.view", &[Member]),
@@ -61,7 +60,9 @@ pub(super) const ROWS: &[Row] = &[
     post(AjaxThree, "demo/delete", "demo.delete", &[Server(Manage)])
         .with(Body::MaybeJson)
         .since(Version(3, 10)),
-    get(Three, "workspaces", "workspace.list", &[Every(Workspaces, Read)]).since(Version(3, 10)),
+    get(Three, "workspaces", "workspace.list", &[Member])
+        .list(List::Workspaces)
+        .since(Version(3, 10)),
     post(Three, "workspaces", "workspace.create", &[Server(Manage)]).since(Version(3, 10)),
     get(
         Three,

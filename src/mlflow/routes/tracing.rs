@@ -130,21 +130,17 @@ pub(super) const ROWS: &[Row] = &[
         Three,
         "traces/batchGet",
         "trace.get_batch",
-        &[
-            Of(TRACE, Read, Q("trace_ids[]")),
-            MaybeExperiment(Read, Q("experiment_ids[]")),
-        ],
+        &[Member, MaybeExperiment(Read, Q("experiment_ids[]"))],
     )
+    .list(List::Traces)
     .since(Version(3, 6)),
     post(
         Three,
         "traces/batchGetInfos",
         "trace.get_batch_infos",
-        &[
-            Of(TRACE, Read, B("trace_ids[]")),
-            MaybeExperiment(Read, B("experiment_ids[]")),
-        ],
+        &[Member, MaybeExperiment(Read, B("experiment_ids[]"))],
     )
+    .list(List::TraceInfos)
     .since(Version(3, 11)),
     post(
         Three,

@@ -66,8 +66,9 @@ pub(super) const ROWS: &[Row] = &[
         AjaxTwo,
         "experiments/search-datasets",
         "experiment.search_datasets",
-        &[Experiment(Read, B("experiment_ids[]"))],
-    ),
+        &[Member],
+    )
+    .list(List::Inputs),
     post(
         Two,
         "runs/create",
@@ -156,12 +157,14 @@ pub(super) const ROWS: &[Row] = &[
         AjaxTwo,
         "metrics/get-history-bulk",
         "metric.get_history_bulk",
-        &[Of(Child::Run, Read, Q("run_id[]"))],
-    ),
+        &[Member],
+    )
+    .list(List::MetricHistory),
     get(
         Two,
         "metrics/get-history-bulk-interval",
         "metric.get_history_bulk_interval",
-        &[Of(Child::Run, Read, Q("run_ids[]"))],
-    ),
+        &[Member],
+    )
+    .list(List::MetricHistoryInterval),
 ];
