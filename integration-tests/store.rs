@@ -338,7 +338,7 @@ async fn an_end_at_one_replica_is_an_end_at_the_other() {
     let (cookie, session) = one.sessions.open(alice(), ADDRESS, None).await.unwrap();
     let (token, about) = one.tokens.create(alice(), "ci", MINUTE, true).await.unwrap();
     assert!(two.knows(&cookie).await);
-    assert!(two.tokens.find(token.expose()).await.unwrap().unwrap().read_only);
+    assert!(two.tokens.find(token.expose()).await.unwrap().unwrap().scope.read_only);
 
     assert_eq!(
         one.sessions.revoke(&session.id).await.unwrap().unwrap().identity,

@@ -67,6 +67,10 @@ impl Policy {
             Some((caller, _)) => (Some(caller), Roles::default()),
             None => (None, Roles::default()),
         };
+        let roles = match &caller {
+            Some(caller) => roles.scoped(&caller.scope),
+            None => roles,
+        };
         let decision = decide(caller.as_ref(), &roles, request.accesses());
         match decision {
             Ok(reason) => Ok(Permit {
@@ -113,6 +117,10 @@ pub(super) fn decide(caller: Option<&Caller>, roles: &Roles, accesses: &[Access]
         {
             return Err(Reason::new(ReasonCode::ReadOnlyToken, "This token may only read."));
         }
+        if !is_in_reach(roles, access) {
+            let text = "This token is limited to experiments that are named in it.";
+            return Err(Reason::new(ReasonCode::TokenScope, text));
+        }
         match roles.verdict(access) {
             Verdict::Granted(role) => by = by.or_else(|| Some(format!("Granted by the role {role}."))),
             Verdict::Marked(Mark::Owner) => by = by.or_else(|| Some("Granted to who made it.".to_owned())),
@@ -125,6 +133,14 @@ pub(super) fn decide(caller: Option<&Caller>, roles: &Roles, accesses: &[Access]
         }
     }
     Ok(Reason::new(ReasonCode::Granted, by.unwrap_or_default()))
+}
+
+fn is_in_reach(roles: &Roles, access: &Access) -> bool {
+    match access {
+        Access::Public | Access::Member => true,
+        Access::On { resource, .. } => roles.reach(resource),
+        Access::AnyOf { resources, .. } => resources.iter().any(|resource| roles.reach(resource)),
+    }
 }
 
 fn missing(access: &Access) -> String {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config;
-use crate::domain::{Access, Identity, Kind, Permission, Resource};
+use crate::domain::{Access, Identity, Kind, Permission, Resource, Scope};
 
 use super::grants::Rule;
 
@@ -41,12 +41,14 @@ pub struct Roles {
 }
 
 /// Who holds them, as owners and shares name people and groups.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Holder {
     /// `provider:user`.
     user: String,
     /// `provider:group`.
     groups: Vec<String>,
+    /// What the credential leaves of all: experiments of these patterns; `None`: all of it.
+    only: Option<Vec<Rule>>,
 }
 
 /// The roles of one identity, bound to it. The policy alone makes it; it holds as long as the policy is in force.
@@ -124,6 +126,7 @@ impl Policy {
         let holder = Holder {
             user: identity.qualified_user(),
             groups: identity.qualified_groups().collect(),
+            only: None,
         };
         Roles {
             held,
@@ -182,6 +185,28 @@ impl Mark {
 }
 
 impl Roles {
+    /// What a credential leaves of them.
+    pub(super) fn scoped(self, scope: &Scope) -> Self {
+        let Some(experiments) = &scope.experiments else {
+            return self;
+        };
+        let rule = |pattern: &String| Rule::new(Some(Permission::Manage), Kind::Experiment, pattern);
+        let holder = Holder {
+            only: Some(experiments.iter().map(rule).collect()),
+            ..Holder::clone(&self.holder)
+        };
+        Self {
+            holder: Arc::new(holder),
+            ..self
+        }
+    }
+
+    /// Whether the credential leaves anything of the rights on a resource.
+    pub(super) fn reach(&self, resource: &Resource) -> bool {
+        let only = self.holder.only.as_ref();
+        only.is_none_or(|rules| rules.iter().any(|rule| rule.is_about(resource)))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
@@ -202,6 +227,9 @@ impl Roles {
 
     /// The strongest permission on a resource; `None` where there is none or it is denied.
     pub fn level(&self, resource: &Resource) -> Option<Permission> {
+        if !self.reach(resource) {
+            return None;
+        }
         let mut best = None;
         for rule in self
             .held
@@ -262,6 +290,9 @@ impl Roles {
     }
 
     fn verdict_on(&self, permission: Permission, resource: &Resource) -> Verdict {
+        if !self.reach(resource) {
+            return Verdict::NotGranted;
+        }
         let mut granted = None;
         for role in self.held.iter() {
             for rule in role.rules.iter().filter(|rule| rule.is_about(resource)) {
