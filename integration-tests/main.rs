@@ -45,6 +45,7 @@ mod spellings;
 mod store;
 mod teams;
 mod tls;
+mod tokens;
 mod traces;
 mod trusted_issuers;
 mod ui;

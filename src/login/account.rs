@@ -142,7 +142,10 @@ impl Account {
             TokenError::Invalid(text) => NotMade::Invalid(text),
             error @ TokenError::Unavailable => NotMade::Not(error.into()),
         })?;
-        let reason = Reason::new(ReasonCode::Requested, format!("Made the token {} ({}).", token.id, token.name));
+        let reason = Reason::new(
+            ReasonCode::Requested,
+            format!("Made the token {} ({}).", token.id, token.name),
+        );
         let noted = self
             .diary
             .note("token.issue", actor_of(me, visitor), Outcome::Allowed, &reason, visitor);

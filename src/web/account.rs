@@ -202,7 +202,10 @@ fn lifetimes(longest: Duration) -> Vec<(u64, String)> {
     let usual = [3600, 8 * 3600, 7 * DAY, 30 * DAY, 90 * DAY, 365 * DAY];
     let mut offered: Vec<_> = usual.into_iter().filter(|seconds| *seconds < longest).collect();
     offered.push(longest);
-    offered.into_iter().map(|seconds| (seconds, in_words(seconds))).collect()
+    offered
+        .into_iter()
+        .map(|seconds| (seconds, in_words(seconds)))
+        .collect()
 }
 
 const BACK: Option<(&str, &str)> = Some(("/auth/account", "Back to your account"));
@@ -262,7 +265,11 @@ async fn account_page(here: &Here, session: &Session, made: Option<(&str, &str)>
         make_token: pages.path(TOKENS),
         made,
         lifetimes: lifetimes(config.tokens.personal_max_lifetime),
-        device: here.login().oauth().has_device_flow().then(|| pages.path("/auth/device")),
+        device: here
+            .login()
+            .oauth()
+            .has_device_flow()
+            .then(|| pages.path("/auth/device")),
     };
     Ok(pages.page(200, &pages.signed_in_forms(), page))
 }
