@@ -47,6 +47,7 @@ fn policy(grants: usize) -> Policy {
         groups: vec!["corp:team".to_owned()],
         users: Vec::new(),
         upstreams: Vec::new(),
+        workspaces: Vec::new(),
         device_flow: true,
         grants: vec![Grant {
             permission: Some(Permission::Edit),

@@ -60,6 +60,8 @@ fn permission(need: Need) -> Asked {
         // No location and no new name are sent.
         Need::Member | Need::Location(_) | Need::MaybeExperiment(..) | Need::MaybeModel(..) => Asked::Role,
         Need::OfExisting(..) | Need::MaybeNamed(..) => Asked::Role,
+        // No alias is protected.
+        Need::MovesAlias(..) | Need::MovesStage(..) | Need::MovesAll(..) => Asked::Role,
         Need::Server(permission) => Asked::Server(permission),
         Need::Every(_, permission)
         | Need::Experiment(permission, _)

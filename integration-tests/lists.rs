@@ -40,8 +40,10 @@ impl Team {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             attribution: true,
+            sharing: true,
             artifact_roots: Vec::new(),
             assistant: false,
+            protected_aliases: Arc::default(),
         };
         let client = Arc::new(UpstreamClient::new(&config).unwrap());
         Self {

@@ -37,6 +37,11 @@ impl Mlflow {
 
     /// A server of one's own, on an empty database.
     pub fn start(version: &'static str) -> Self {
+        Self::start_with(version, &[])
+    }
+
+    /// Likewise, with further variables in its environment.
+    pub fn start_with(version: &'static str, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("mlflow.db");
         std::fs::copy(migrated(version), &database).unwrap();
@@ -70,6 +75,7 @@ impl Mlflow {
             .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
             .env("MLFLOW_DISABLE_TELEMETRY", "true")
             .env("DO_NOT_TRACK", "true")
+            .envs(variables.iter().copied())
             .stdout(Stdio::from(log.try_clone().unwrap()))
             .stderr(Stdio::from(log));
         let mut server = Server::start(&mut command);

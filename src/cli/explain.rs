@@ -112,12 +112,12 @@ pub(super) fn run(asked: &Explain, out: &mut dyn Write) -> io::Result<Exit> {
         mlflow.refresh().await;
         mlflow.request(&mut request, Some(&caller.identity)).await
     });
-    let policy = Policy::new(&config.roles);
+    let policy = Policy::new(&config.roles).sharing_on(&config.upstreams);
     let roles = || policy.roles_of(&caller.identity, &upstream.name).names();
     let (action, told) = match understood {
         Ok(request) => (
             Some(request.action),
-            policy.explain(Some(&caller), &upstream.name, &request.accesses),
+            policy.explain(Some(&caller), &upstream.name, &request),
         ),
         Err(MlflowError::UnknownRoute) => (
             None,

@@ -105,6 +105,12 @@ impl Http {
         self.send_within(&url, request, LIST_LIMIT).await
     }
 
+    pub(super) async fn post_json(&self, url: Url, bearer: &str, body: &Value) -> Result<Answer, Away> {
+        let request = self.client.post(url.clone()).header("Accept", "application/json");
+        let request = request.header("Content-Type", "application/json").bearer_auth(bearer);
+        self.send(&url, request.body(body.to_string())).await
+    }
+
     async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Answer, Away> {
         self.send_within(url, request, ANSWER_LIMIT).await
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::domain::{Clock, Random, Secret, SystemClock, SystemRandom};
@@ -193,6 +193,38 @@ impl Client {
             .map_err(|away| Failure::Failed(away.0))?;
         match answer.status.as_u16() {
             200..300 => Ok(answer.body),
+            401 => Err(ended(url, &answer.clock_hint)),
+            403 => Err(Failure::Refused(refused(&answer).text().to_owned())),
+            _ => Err(Failure::Failed(refused(&answer).text().to_owned())),
+        }
+    }
+
+    /// Gives a group a permission on an experiment (`change`: group and permission), or tells who has what on it.
+    ///
+    /// # Errors
+    /// `Refused` where somebody else has to share it.
+    pub async fn share(
+        &self,
+        url: &GatewayUrl,
+        experiment: &str,
+        change: Option<(&str, &str)>,
+    ) -> Result<Value, Failure> {
+        let token = self.token(url).await?;
+        let mut address = Url::parse(&url.at("/auth/share")).map_err(|error| Failure::Failed(error.to_string()))?;
+        let http = self.http(url)?;
+        let answer = match change {
+            Some((group, permission)) => {
+                let body = json!({"experiment": experiment, "group": group, "permission": permission});
+                http.post_json(address, token.expose(), &body).await
+            }
+            None => {
+                address.query_pairs_mut().append_pair("experiment", experiment);
+                http.get(address, Some(token.expose())).await
+            }
+        };
+        let answer = answer.map_err(|away| Failure::Failed(away.0))?;
+        match answer.status.as_u16() {
+            200 => Ok(answer.body),
             401 => Err(ended(url, &answer.clock_hint)),
             403 => Err(Failure::Refused(refused(&answer).text().to_owned())),
             _ => Err(Failure::Failed(refused(&answer).text().to_owned())),

@@ -20,6 +20,7 @@ mod network;
 mod node;
 mod pages;
 mod problem;
+mod protected_alias;
 mod provider;
 mod reader;
 mod role;
@@ -42,6 +43,7 @@ pub use listen::{Listen, ListenTls};
 pub use network::Network;
 pub use pages::Pages;
 pub use problem::Problem;
+pub use protected_alias::ProtectedAlias;
 pub use provider::{CLIENTS, LocalProvider, OidcProvider, Provider, ProviderKind};
 pub use role::{Grant, Role};
 pub use saml::{IdpEndpoint, IdpKey, IdpMetadata, MetadataSource, SamlBinding, SamlKey, SamlProvider, UserAttribute};
@@ -160,7 +162,8 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
     let public_url = root.required("public_url", |node| public_url(node, insecure_http));
     let listen = listen::read(root.section("listen"), file.with_extension("sock"));
     let network = network::read(root.section("network"));
-    let (upstreams, upstream_names) = upstream::read_all(&root);
+    let protected_aliases = protected_alias::read_all(&root);
+    let (upstreams, upstream_names) = upstream::read_all(&root, &protected_aliases);
     let session = session::read(root.section("session"), public_url.as_ref(), random);
     let check = check::read(root.section("check"));
     let (providers, mut provider_ids) = provider::read_all(&root, public_url.as_ref());
@@ -175,7 +178,6 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
     let limits = limits::read(root.section("limits"));
     let pages = pages::read(root.section("pages"));
     let telemetry = telemetry::read(root.section("telemetry"));
-    not_yet(&root, "protected_alias", "protected aliases");
     root.finish();
     Some(Config {
         file,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::{Kind, Permission};
+use crate::domain::{Glob, Kind, Permission};
 
 use super::node::{Node, Shape};
 use super::reader::Section;
@@ -17,6 +17,8 @@ pub struct Role {
     pub users: Vec<String>,
     /// Names of upstreams; empty: all.
     pub upstreams: Vec<String>,
+    /// Workspaces of MLflow in which the grants hold; empty: all.
+    pub workspaces: Vec<Glob>,
     pub grants: Vec<Grant>,
     /// Whether who has it may sign terminals in by a code: `device_flow = "on"`.
     pub device_flow: bool,
@@ -75,6 +77,7 @@ fn read(
     let upstreams = section
         .list("upstreams", |node| known_upstream(node, upstreams))
         .unwrap_or_default();
+    let workspaces = section.list("workspaces", value::text).unwrap_or_default();
     let device_flow = section.choice("device_flow", &[("on", true), ("off", false)]);
     let grants: Vec<_> = section.sections("grants").into_iter().filter_map(read_grant).collect();
     if let Some(name) = name.as_deref().filter(|name| BUILT_IN.contains(name))
@@ -93,6 +96,7 @@ fn read(
         groups,
         users,
         upstreams,
+        workspaces: workspaces.iter().map(|pattern| Glob::parse(pattern)).collect(),
         grants,
         device_flow: device_flow?,
     })

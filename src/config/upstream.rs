@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -9,6 +10,7 @@ use url::Url;
 use crate::domain::Secret;
 
 use super::node::Node;
+use super::protected_alias::ProtectedAlias;
 use super::reader::Section;
 use super::{files, value};
 
@@ -29,13 +31,20 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// `attribution = "enforce"`.
     pub attribution: bool,
+    /// `sharing = "on"`.
+    pub sharing: bool,
     pub artifact_roots: Vec<String>,
     /// `assistant = "admin"`.
     pub assistant: bool,
+    /// `[[protected_alias]]`, the same on all upstreams.
+    pub protected_aliases: Arc<[ProtectedAlias]>,
 }
 
 /// The upstreams, and the names that were given, those of broken entries included.
-pub(super) fn read_all(root: &Section<'_>) -> (Vec<Upstream>, BTreeSet<String>) {
+pub(super) fn read_all(
+    root: &Section<'_>,
+    protected_aliases: &Arc<[ProtectedAlias]>,
+) -> (Vec<Upstream>, BTreeSet<String>) {
     let sections = root.sections("upstream");
     if sections.is_empty() {
         root.problem(
@@ -48,6 +57,10 @@ pub(super) fn read_all(root: &Section<'_>) -> (Vec<Upstream>, BTreeSet<String>) 
     let upstreams = sections
         .into_iter()
         .filter_map(|section| read(section, several, &mut names, &mut hosts))
+        .map(|upstream| Upstream {
+            protected_aliases: protected_aliases.clone(),
+            ..upstream
+        })
         .collect();
     (upstreams, names)
 }
@@ -93,6 +106,7 @@ fn read(
         .value("response_timeout", value::duration)
         .unwrap_or(Duration::from_secs(300));
     let attribution = section.choice("attribution", &[("enforce", true), ("off", false)]);
+    let sharing = section.choice("sharing", &[("on", true), ("off", false)]);
     let artifact_roots = section.list("artifact_roots", artifact_root).unwrap_or_default();
     let assistant = section.choice("assistant", &[("off", false), ("admin", true)]);
     section.finish();
@@ -108,8 +122,10 @@ fn read(
         connect_timeout,
         response_timeout,
         attribution: attribution?,
+        sharing: sharing?,
         artifact_roots,
         assistant: assistant?,
+        protected_aliases: Arc::default(),
     })
 }
 

@@ -229,4 +229,8 @@ pub trait Requires {
     fn action(&self) -> &'static str;
     /// All accesses; an empty list is refused.
     fn accesses(&self) -> &[Access];
+    /// MLflow's workspace that it is about; `None`: none was named, which is MLflow's `default`.
+    fn workspace(&self) -> Option<&str> {
+        None
+    }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod clock;
+mod glob;
 mod identity;
 mod jwk;
 mod random;
@@ -13,6 +14,7 @@ pub mod xml;
 
 pub use access::{Access, Kind, Marks, Permission, Requires, Resource, Share, Target};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use glob::Glob;
 pub use identity::{Caller, Identity, Scope, Via};
 pub use jwk::{Algorithm, Jwk, KeySet, PublicKey};
 pub use random::{Random, SystemRandom};

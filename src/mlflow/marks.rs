@@ -9,8 +9,16 @@ pub(super) const OWNER: &str = "mlgate.owner";
 /// A list of `{"group": "provider:group", "permission": "READ"}`.
 pub(super) const SHARE: &str = "mlgate.share";
 
-/// Shares in one tag: MLflow's older versions keep 5,000 characters of it.
+/// Shares in one tag.
 pub(super) const SHARES: usize = 50;
+
+/// What the tag may take: 5,000 characters is what MLflow keeps of an experiment's. Bytes.
+pub(super) const ROOM: usize = 4500;
+
+/// The tag of these shares.
+pub(super) fn written(shares: &[Share]) -> String {
+    serde_json::to_string(shares).unwrap_or_default()
+}
 
 /// Reads them from a resource's tags. A tag that is not as the gateway writes it says nothing.
 pub fn read<K: AsRef<str>, V: AsRef<str>>(tags: &[(K, V)]) -> Option<Arc<Marks>> {

@@ -70,6 +70,8 @@ pub enum OutgoingBody {
 pub struct Request {
     pub action: &'static str,
     pub accesses: Vec<Access>,
+    /// Named by the client, which needs USE on it.
+    pub workspace: Option<String>,
     pub outgoing: Outgoing,
     /// Who answers.
     pub answer: Answer,
@@ -96,9 +98,14 @@ impl Requires for Request {
     fn accesses(&self) -> &[Access] {
         &self.accesses
     }
+
+    fn workspace(&self) -> Option<&str> {
+        self.workspace.as_deref()
+    }
 }
 
 pub mod account;
+mod aliases;
 mod attribution;
 pub mod canonical;
 mod fields;
@@ -108,9 +115,12 @@ pub mod lookup;
 mod marks;
 mod resolve;
 pub mod routes;
+mod sharing;
 pub mod sources;
 mod spans;
 mod tags;
 mod upstream;
+mod workspace;
 
+pub use sharing::{Shared, Sharing};
 pub use upstream::Mlflow;

@@ -9,7 +9,8 @@ use super::canonical::{Target, hides_escape};
 use super::lookup::{Child, ExperimentRef, Lookup};
 use super::routes::{At, Found, Need};
 use super::spans::Export;
-use super::{MlflowError, fields, graphql, listing, sources, tags};
+use super::{MlflowError, aliases, fields, graphql, listing, sources, tags};
+use crate::config::ProtectedAlias;
 use crate::domain::{Access, Kind, Permission, Resource};
 
 /// Ids that one request may name: each costs a look-up when it is new.
@@ -26,13 +27,20 @@ pub(super) struct Parts<'a> {
     pub(super) header: &'a dyn Fn(&str) -> Result<Option<String>, MlflowError>,
 }
 
+/// What the operator laid down for the upstream.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) roots: &'a [String],
+    pub(super) protected: &'a [ProtectedAlias],
+}
+
 fn malformed(text: impl Into<String>) -> MlflowError {
     MlflowError::Malformed(text.into())
 }
 
 impl Parts<'_> {
     /// The values at a place, without doubles; empty where there are none.
-    fn values(&self, at: At) -> Result<Vec<String>, MlflowError> {
+    pub(super) fn values(&self, at: At) -> Result<Vec<String>, MlflowError> {
         let found = match at {
             At::Path(name) => self.found.value(name).map(str::to_owned).into_iter().collect(),
             At::Query(names) => self.in_query(names)?,
@@ -109,10 +117,10 @@ fn name_of(at: At) -> &'static str {
 /// What all of a row's needs come to, and the plan for a GraphQL answer.
 pub(super) async fn accesses(
     lookup: &std::sync::Arc<Lookup>,
-    roots: &[String],
+    terms: Terms<'_>,
     parts: &Parts<'_>,
 ) -> Result<(Vec<Access>, Option<listing::Plan>), MlflowError> {
-    let resolver = Resolver { lookup, roots, parts };
+    let resolver = Resolver { lookup, terms, parts };
     let mut all = Vec::new();
     let mut plan = None;
     for need in parts.found.row.needs {
@@ -139,7 +147,7 @@ pub(super) async fn accesses(
 
 struct Resolver<'a> {
     lookup: &'a Lookup,
-    roots: &'a [String],
+    terms: Terms<'a>,
     parts: &'a Parts<'a>,
 }
 
@@ -177,7 +185,7 @@ impl Resolver<'_> {
             }
             Need::NewExperiment(at) => named(Kind::Experiment, Permission::Edit, parts.values(at)?)?,
             Need::Location(at) => match parts.values(at)?.first().filter(|uri| !uri.is_empty()) {
-                Some(uri) => sources::of_location(self.roots, uri),
+                Some(uri) => sources::of_location(self.terms.roots, uri),
                 None => Vec::new(),
             },
             Need::Of(child, permission, at) => {
@@ -203,6 +211,9 @@ impl Resolver<'_> {
                 named(kind, Permission::Edit, parts.required(at)?)?
             }
             Need::RenamedModel(old, new) => Box::pin(self.renamed(parts.required(old)?, parts.required(new)?)).await?,
+            Need::MovesAlias(..) | Need::MovesStage(..) | Need::MovesAll(..) => {
+                Box::pin(aliases::accesses(self.lookup, self.terms.protected, parts, need)).await?
+            }
             Need::Source => Box::pin(self.source()).await?,
             Need::Scorer(permission, experiment, name) => {
                 Box::pin(self.scorers(permission, parts.required(experiment)?, &parts.required(name)?)).await?
@@ -432,7 +443,7 @@ impl Resolver<'_> {
         let source = self.parts.required(At::Body("source"))?.concat();
         let run = self.parts.values(At::Body("run_id"))?.concat();
         let run = Some(run.as_str()).filter(|run| !run.is_empty());
-        Box::pin(sources::of_source(self.lookup, self.roots, &source, run)).await
+        Box::pin(sources::of_source(self.lookup, self.terms.roots, &source, run)).await
     }
 
     async fn gateway(&self, kind: Kind, permission: Permission, ids: Vec<String>) -> Result<Vec<Access>, MlflowError> {

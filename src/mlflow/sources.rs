@@ -90,6 +90,14 @@ pub async fn of_artifact_path(lookup: &Lookup, path: &str, permission: Permissio
                 .into(),
         ));
     };
+    // In a workspace all paths lie below its own folder, whether they say so or not.
+    let parts = match (parts.as_slice(), lookup.workspace()) {
+        (["workspaces", named, rest @ ..], Some(own)) if *named == own => rest.to_vec(),
+        _ => parts,
+    };
+    if parts.is_empty() {
+        return Ok(everything(Kind::Experiment));
+    }
     let experiment = match parts[0] {
         "skills" => return Ok(everything(Kind::Skill)),
         first => lookup.experiment(first).await?,

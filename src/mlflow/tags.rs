@@ -30,7 +30,7 @@ pub(super) fn names_maker(key: &str) -> bool {
 
 /// MySQL's usual collations take `é` and `E` for `e`, and some characters for nothing: what is left of such a key says what it
 /// could be. A key of plain characters is itself.
-fn is_or_resembles(key: &str, reserved: &str) -> bool {
+pub(super) fn is_or_resembles(key: &str, reserved: &str) -> bool {
     let plain: String = key
         .chars()
         .filter(|character| character.is_ascii_graphic())

@@ -11,11 +11,12 @@ use serde_json::{Map, Value};
 use super::canonical::{self, Target};
 use super::listing::Plan;
 use super::lookup::{Child, Lookup};
-use super::resolve::{self, Parts};
+use super::resolve::{self, Parts, Terms};
 use super::routes::{Body, Found, List, Need, Reply, Routes, Row, Verb, Version};
 use super::spans::Export;
-use super::{Answer, MlflowError, Outgoing, OutgoingBody, Request, Source, attribution, fields, tags};
-use crate::config;
+use super::workspace::Lookups;
+use super::{Answer, MlflowError, Outgoing, OutgoingBody, Request, Source, attribution, fields, tags, workspace};
+use crate::config::{self, ProtectedAlias};
 use crate::domain::{Access, Clock, Identity, Kind, Permission, Resource};
 use crate::outbound::UpstreamClient;
 
@@ -24,12 +25,15 @@ const VERSION_LIMIT: usize = 1024;
 
 pub struct Mlflow {
     client: Arc<UpstreamClient>,
-    lookup: Arc<Lookup>,
+    lookups: Lookups,
     routes: Routes,
     artifact_roots: Vec<String>,
+    protected_aliases: Arc<[ProtectedAlias]>,
     assistant: bool,
     /// `attribution = "enforce"`.
     attribution: bool,
+    /// `sharing = "on"`.
+    pub(super) sharing: bool,
     /// Set in the configuration: never asked for.
     fixed: bool,
     /// Major and minor, 16 bits each; 0 until it is known.
@@ -52,12 +56,14 @@ impl Mlflow {
     pub fn new(config: &config::Upstream, client: Arc<UpstreamClient>, clock: Arc<dyn Clock>) -> Self {
         let fixed = config.mlflow_version.as_deref().and_then(Version::parse);
         Self {
-            lookup: Arc::new(Lookup::new(client.clone(), clock)),
+            lookups: Lookups::new(client.clone(), clock),
             client,
             routes: Routes::new(),
             artifact_roots: config.artifact_roots.clone(),
+            protected_aliases: config.protected_aliases.clone(),
             assistant: config.assistant,
             attribution: config.attribution,
+            sharing: config.sharing,
             fixed: fixed.is_some(),
             version: AtomicU32::new(fixed.map_or(0, pack)),
         }
@@ -89,8 +95,17 @@ impl Mlflow {
         (packed != 0).then_some(Version((packed >> 16) as u16, (packed & 0xffff) as u16))
     }
 
-    pub fn lookup(&self) -> &Arc<Lookup> {
-        &self.lookup
+    /// The look-ups of a workspace.
+    pub fn lookup(&self, workspace: Option<&str>) -> Arc<Lookup> {
+        self.lookups.of(workspace)
+    }
+
+    /// The client for a request: within the workspace that it is about.
+    pub fn client_for(&self, request: &Request) -> Arc<UpstreamClient> {
+        match &request.workspace {
+            Some(name) => Arc::new(workspace::within(&self.client, name)),
+            None => self.client.clone(),
+        }
     }
 
     /// Whether a request needs no credential. The path is raw.
@@ -116,6 +131,8 @@ impl Mlflow {
         let version = self.version().ok_or(MlflowError::NotReady)?;
         let found = self.find(&method, &target, version)?;
         let row = found.row;
+        let workspace = workspace::named(one_header(source, workspace::HEADER)?)?;
+        let lookup = self.lookup(workspace.as_deref());
         let (mut body, mut json) = read_body(row, source).await?;
         one_spelling(&found, &target, json.as_ref())?;
         tags::refuse_reserved(row.action, &tags::named(&found, &target, json.as_ref()))?;
@@ -146,17 +163,22 @@ impl Mlflow {
                 export: export.as_ref(),
                 header: &header,
             };
-            resolve::accesses(&self.lookup, &self.artifact_roots, &parts).await?
+            let terms = Terms {
+                roots: &self.artifact_roots,
+                protected: &self.protected_aliases,
+            };
+            resolve::accesses(&lookup, terms, &parts).await?
         };
-        if let Some(workspace) = one_header(source, "x-mlflow-workspace")? {
-            accesses.push(Access::on(Permission::Use, Resource::named(Kind::Workspace, workspace)));
+        if let Some(workspace) = &workspace {
+            let workspace = Resource::named(Kind::Workspace, workspace.as_str());
+            accesses.push(Access::on(Permission::Use, workspace));
         }
         let signed = match (signer, &export, &mut json) {
             (Some(signer), Some(export), _) => {
-                let made = self.made(&export.traces).await?;
+                let made = made(&lookup, &export.traces).await?;
                 Some(export.signed(&signer.user, &made)?.into())
             }
-            (Some(_), None, Some(json)) if row.action == "trace.start" => self.sign_again(json).await?,
+            (Some(_), None, Some(json)) if row.action == "trace.start" => sign_again(&lookup, json).await?,
             _ => None,
         };
         let body = match row.body {
@@ -167,41 +189,20 @@ impl Mlflow {
         Ok(Request {
             action: row.action,
             accesses,
+            workspace,
             outgoing: Outgoing {
                 method,
                 target: target.text,
                 body,
             },
-            answer: self.answer(row.reply, plan),
+            answer: answer(row.reply, plan, lookup),
         })
-    }
-
-    /// Those of the traces that have a maker already. What was just looked up is not asked for again, and new ones were not found.
-    async fn made(&self, traces: &BTreeSet<String>) -> Result<BTreeSet<String>, MlflowError> {
-        let mut made = BTreeSet::new();
-        for id in traces.iter().filter(|id| self.lookup.is_known(Child::Trace, id)) {
-            if self.lookup.maker_of_trace(id).await?.is_some() {
-                made.insert(id.clone());
-            }
-        }
-        Ok(made)
-    }
-
-    /// A trace that is there already keeps its maker, whoever starts it once more.
-    async fn sign_again(&self, json: &mut Map<String, Value>) -> Result<Option<Bytes>, MlflowError> {
-        let Some(id) = attribution::started(json).filter(|id| self.lookup.is_known(Child::Trace, id)) else {
-            return Ok(None);
-        };
-        let Some(maker) = self.lookup.maker_of_trace(id).await? else {
-            return Ok(None);
-        };
-        attribution::sign_again(json, &maker)?;
-        written(json).map(Some)
     }
 
     /// A request was carried out: what it may have renamed, deleted or tagged is asked for again.
     pub fn carried_out(&self, request: &Request) {
         let noun = request.action.split('.').next().unwrap_or_default();
+        let lookup = self.lookup(request.workspace.as_deref());
         for access in &request.accesses {
             let (permission, resources) = match access {
                 Access::On { permission, resource } => (permission, std::slice::from_ref(resource)),
@@ -210,11 +211,11 @@ impl Mlflow {
             };
             for resource in resources.iter().filter(|_| *permission > Permission::Read) {
                 match (noun, resource.kind, resource.id(), resource.name()) {
-                    ("experiment", Kind::Experiment, Some(id), _) => self.lookup.forget_experiment(id),
+                    ("experiment", Kind::Experiment, Some(id), _) => lookup.forget_experiment(id),
                     ("registered_model", Kind::RegisteredModel | Kind::Prompt, _, Some(name)) => {
-                        self.lookup.forget_model(name);
+                        lookup.forget_model(name);
                     }
-                    (_, kind, Some(id), _) if noun == kind.as_str() => self.lookup.forget_gateway_object(kind, id),
+                    (_, kind, Some(id), _) if noun == kind.as_str() => lookup.forget_gateway_object(kind, id),
                     _ => {}
                 }
             }
@@ -236,24 +237,46 @@ impl Mlflow {
         }
         found.ok_or(MlflowError::UnknownRoute)
     }
+}
 
-    fn answer(&self, reply: Reply, plan: Option<Plan>) -> Answer {
-        if let Some(plan) = plan {
-            return Answer::Listed(plan);
+/// Those of the traces that have a maker already. What was just looked up is not asked for again, and new ones were not found.
+async fn made(lookup: &Lookup, traces: &BTreeSet<String>) -> Result<BTreeSet<String>, MlflowError> {
+    let mut made = BTreeSet::new();
+    for id in traces.iter().filter(|id| lookup.is_known(Child::Trace, id)) {
+        if lookup.maker_of_trace(id).await?.is_some() {
+            made.insert(id.clone());
         }
-        let lookup = || self.lookup.clone();
-        match reply {
-            Reply::Forward | Reply::Assistant | Reply::Refused => Answer::Forward,
-            Reply::Account(question) => Answer::Account(question),
-            Reply::ServerInfo => Answer::ServerInfo,
-            Reply::List(List::Experiments) => Answer::Listed(Plan::experiments()),
-            Reply::List(List::Runs) => Answer::Listed(Plan::runs(lookup())),
-            Reply::List(List::RegisteredModels) => Answer::Listed(Plan::registered_models()),
-            Reply::List(List::ModelVersions) => Answer::Listed(Plan::model_versions(lookup())),
-            Reply::List(List::LoggedModels) => Answer::Listed(Plan::logged_models(lookup())),
-            Reply::List(List::TracesV2) => Answer::Listed(Plan::traces_v2(lookup())),
-            Reply::List(List::TracesV3) => Answer::Listed(Plan::traces_v3(lookup())),
-        }
+    }
+    Ok(made)
+}
+
+/// A trace that is there already keeps its maker, whoever starts it once more.
+async fn sign_again(lookup: &Lookup, json: &mut Map<String, Value>) -> Result<Option<Bytes>, MlflowError> {
+    let Some(id) = attribution::started(json).filter(|id| lookup.is_known(Child::Trace, id)) else {
+        return Ok(None);
+    };
+    let Some(maker) = lookup.maker_of_trace(id).await? else {
+        return Ok(None);
+    };
+    attribution::sign_again(json, &maker)?;
+    written(json).map(Some)
+}
+
+fn answer(reply: Reply, plan: Option<Plan>, lookup: Arc<Lookup>) -> Answer {
+    if let Some(plan) = plan {
+        return Answer::Listed(plan);
+    }
+    match reply {
+        Reply::Forward | Reply::Assistant | Reply::Refused => Answer::Forward,
+        Reply::Account(question) => Answer::Account(question),
+        Reply::ServerInfo => Answer::ServerInfo,
+        Reply::List(List::Experiments) => Answer::Listed(Plan::experiments()),
+        Reply::List(List::Runs) => Answer::Listed(Plan::runs(lookup)),
+        Reply::List(List::RegisteredModels) => Answer::Listed(Plan::registered_models()),
+        Reply::List(List::ModelVersions) => Answer::Listed(Plan::model_versions(lookup)),
+        Reply::List(List::LoggedModels) => Answer::Listed(Plan::logged_models(lookup)),
+        Reply::List(List::TracesV2) => Answer::Listed(Plan::traces_v2(lookup)),
+        Reply::List(List::TracesV3) => Answer::Listed(Plan::traces_v3(lookup)),
     }
 }
 

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -26,6 +26,8 @@ use super::pool::{Line, attach};
 use super::tls;
 use super::wire::Wire;
 use crate::config;
+
+const WORKSPACE: HeaderName = HeaderName::from_static("x-mlflow-workspace");
 
 /// What one connection may hold of an answer that its client takes slowly.
 const READ_BUFFER: usize = 64 * 1024;
@@ -46,6 +48,8 @@ pub enum UpstreamError {
 #[derive(Debug)]
 pub struct UpstreamClient {
     origin: Arc<Origin>,
+    /// `X-MLFLOW-WORKSPACE` of every request.
+    workspace: Option<HeaderValue>,
 }
 
 pub(super) struct Origin {
@@ -104,7 +108,16 @@ impl UpstreamClient {
         };
         Ok(Self {
             origin: Arc::new(origin),
+            workspace: None,
         })
+    }
+
+    /// The same server and the same connections, within one of its workspaces.
+    pub fn within(&self, workspace: HeaderValue) -> Self {
+        Self {
+            origin: self.origin.clone(),
+            workspace: Some(workspace),
+        }
     }
 
     /// Sends a request whose URI is path and query alone; the upstream's own path, `Host` and credential are added here.
@@ -232,6 +245,9 @@ impl UpstreamClient {
         }
         parts.version = http::Version::HTTP_11;
         parts.headers.insert(HOST, self.origin.authority.clone());
+        if let Some(workspace) = &self.workspace {
+            parts.headers.insert(WORKSPACE, workspace.clone());
+        }
         match &self.origin.credential {
             Some(credential) => parts.headers.insert(AUTHORIZATION, credential.clone()),
             None => None,
@@ -361,8 +377,10 @@ mod tests {
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_millis(300),
             attribution: true,
+            sharing: true,
             artifact_roots: Vec::new(),
             assistant: false,
+            protected_aliases: Arc::default(),
         }
     }
 

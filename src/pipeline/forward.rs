@@ -14,7 +14,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use crate::audit::{AuditError, Outcome};
 use crate::domain::{Reason, ReasonCode};
 use crate::mlflow::{self, Answer, Outgoing, OutgoingBody, Source, account, listing::Cut};
-use crate::outbound::{LocalBody, UpstreamError, body};
+use crate::outbound::{LocalBody, UpstreamClient, UpstreamError, body};
 use crate::policy::Permit;
 
 use super::headers::{self, Rewrite};
@@ -70,16 +70,17 @@ impl Gate {
         incoming: &mut Incoming,
     ) -> Result<Answered, Stopped> {
         let request = permit.request();
+        let client = upstream.mlflow.client_for(request);
         match &request.answer {
             Answer::Forward => self
-                .send(upstream, introduction, &request.outgoing, incoming)
+                .send((upstream, &client), introduction, &request.outgoing, incoming)
                 .await
                 .map(Answered::Streamed),
             Answer::Listed(plan) => {
                 let may = |permission, resource: &_| permit.may(permission, resource);
-                match Box::pin(plan.cut(&upstream.client, &request.outgoing, &may)).await? {
+                match Box::pin(plan.cut(&client, &request.outgoing, &may)).await? {
                     Cut::Forward(outgoing) => self
-                        .send(upstream, introduction, &outgoing, incoming)
+                        .send((upstream, &client), introduction, &outgoing, incoming)
                         .await
                         .map(Answered::Streamed),
                     Cut::Answer(status, body) => Ok(Answered::Whole(status, body)),
@@ -94,7 +95,9 @@ impl Gate {
                 Ok(Answered::Whole(http::StatusCode::OK, body))
             }
             Answer::ServerInfo => {
-                let answer = self.send(upstream, introduction, &request.outgoing, incoming).await?;
+                let answer = self
+                    .send((upstream, &client), introduction, &request.outgoing, incoming)
+                    .await?;
                 let (parts, body) = answer.into_parts();
                 let body = body::collect(body, SERVER_INFO_LIMIT).await?;
                 Ok(match account::with_tracking_auth(&body) {
@@ -107,7 +110,7 @@ impl Gate {
 
     async fn send(
         &self,
-        upstream: &Upstream,
+        (upstream, client): (&Upstream, &UpstreamClient),
         introduction: Option<&Introduction>,
         outgoing: &Outgoing,
         incoming: &mut Incoming,
@@ -124,7 +127,7 @@ impl Gate {
         };
         if matches!(outgoing.body, OutgoingBody::Empty) && outgoing.method.is_safe() {
             let headers = || self.headers(upstream, introduction, &outgoing.target, incoming);
-            let answer = upstream.client.send_safely(|| make(body::empty(), headers())).await?;
+            let answer = client.send_safely(|| make(body::empty(), headers())).await?;
             self.trail.metrics.upstream(started.elapsed());
             return Ok(answer);
         }
@@ -145,7 +148,7 @@ impl Gate {
                 Box::pin(incoming.take_body())
             }
         };
-        let answer = upstream.client.send(make(body, headers)).await?;
+        let answer = client.send(make(body, headers)).await?;
         self.trail.metrics.upstream(started.elapsed());
         Ok(answer)
     }
@@ -298,7 +301,7 @@ async fn json(
     Ok(response.map_into_boxed_body())
 }
 
-async fn closed(record: Record, reason: Reason) -> Result<(), Halted> {
+pub(super) async fn closed(record: Record, reason: Reason) -> Result<(), Halted> {
     let lost = record.twin();
     match record.close(Outcome::Allowed, &reason).await {
         Ok(()) => Ok(()),

@@ -35,6 +35,7 @@ pub(super) mod name {
     pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
     /// MLflow's own convention on `/gateway/*`, where `Authorization` may hold a model vendor's key.
     pub const X_MLFLOW_AUTHORIZATION: HeaderName = HeaderName::from_static("x-mlflow-authorization");
+    pub const X_MLFLOW_WORKSPACE: HeaderName = HeaderName::from_static("x-mlflow-workspace");
     pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 }
 

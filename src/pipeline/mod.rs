@@ -9,6 +9,7 @@ mod incoming;
 mod introduce;
 mod recheck;
 mod record;
+mod share;
 mod site;
 mod stopped;
 
@@ -143,6 +144,22 @@ impl Gate {
         incoming: &mut Incoming,
         record: &mut Record,
     ) -> Result<(&Upstream, Permit<mlflow::Request>, Option<Arc<Introduction>>), Stopped> {
+        let (upstream, caller, introduction) = self.who(incoming, record).await?;
+        // Boxed: what a request may look up takes more room than a worker's stack should give each caller.
+        let asking = caller.as_ref().map(|caller| caller.identity.as_ref());
+        let request = Box::pin(upstream.mlflow.request(incoming, asking)).await?;
+        record.asks(&request);
+        let standing = introduction.as_deref().map(|introduction| &introduction.standing);
+        let permit = self.policy.authorize(caller.zip(standing), request)?;
+        Ok((upstream, permit, introduction))
+    }
+
+    /// Who asks, of which upstream, after all that holds for every request.
+    async fn who(
+        &self,
+        incoming: &Incoming,
+        record: &mut Record,
+    ) -> Result<(&Upstream, Option<Caller>, Option<Arc<Introduction>>), Stopped> {
         let upstream = self.admit(incoming)?;
         record.asked_of(&upstream.name);
         // Before anything is read or looked up: a stranger costs nobody anything.
@@ -156,13 +173,7 @@ impl Gate {
             let (provider, user) = (&caller.identity.provider, &caller.identity.subject);
             self.limit(|limit| limit.admit_user(provider, user)).await?;
         }
-        // Boxed: what a request may look up takes more room than a worker's stack should give each caller.
-        let asking = caller.as_ref().map(|caller| caller.identity.as_ref());
-        let request = Box::pin(upstream.mlflow.request(incoming, asking)).await?;
-        record.asks(&request);
-        let standing = introduction.as_deref().map(|introduction| &introduction.standing);
-        let permit = self.policy.authorize(caller.zip(standing), request)?;
-        Ok((upstream, permit, introduction))
+        Ok((upstream, caller, introduction))
     }
 
     /// Counts a request where the configuration wants it. A store that is away counts nothing, and stops nobody here.

@@ -1,9 +1,9 @@
 //! The decision spelled out: which grants were looked at, hit or miss.
 
-use crate::domain::{Access, Caller, Permission, Reason, Resource};
+use crate::domain::{Access, Caller, Permission, Reason, Requires, Resource};
 
 use super::permit::decide;
-use super::roles::{Mark, Policy, Roles, Verdict};
+use super::roles::{By, Mark, Policy, Roles, Verdict};
 
 /// One rule that was looked at for one access.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +35,10 @@ pub struct Explanation {
 
 impl Policy {
     /// The same decision as `authorize`, told at length. Makes no permit.
-    pub fn explain(&self, caller: Option<&Caller>, upstream: &str, accesses: &[Access]) -> Explanation {
+    pub fn explain<T: Requires>(&self, caller: Option<&Caller>, upstream: &str, request: &T) -> Explanation {
+        let accesses = request.accesses();
         let roles = caller
-            .map(|caller| self.roles_of(&caller.identity, upstream))
+            .map(|caller| self.roles_of(&caller.identity, upstream).within(request.workspace()))
             .unwrap_or_default();
         let decision = decide(caller, &roles, accesses);
         Explanation {
@@ -51,8 +52,8 @@ impl Policy {
 
 fn explain_access(roles: &Roles, access: &Access) -> Explained {
     let (granted, role) = match roles.verdict(access) {
-        Verdict::Granted(role) => (true, Some(role.to_string()).filter(|role| !role.is_empty())),
-        Verdict::Marked(_) => (true, None),
+        Verdict::Granted(By::Role(role)) => (true, Some(role.to_string())),
+        Verdict::Granted(By::Nothing | By::Mark(_)) => (true, None),
         Verdict::Denied(role) => (false, Some(role.to_string())),
         Verdict::NotGranted => (false, None),
     };

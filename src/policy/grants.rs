@@ -1,6 +1,6 @@
 //! Patterns and the grants that hold them.
 
-use crate::domain::{Kind, Permission, Resource, Target};
+use crate::domain::{Glob, Kind, Permission, Resource, Target};
 
 /// A pattern on a resource: a whole name with `*` for any run of characters, or `id:…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,43 +8,6 @@ pub(super) enum Pattern {
     Anything,
     Name(Glob),
     Id(Glob),
-}
-
-/// A text with `*` for any run of characters; nothing else is special.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Glob {
-    Exact(Box<str>),
-    /// The pieces between the stars; the first is anchored at the start, the last at the end.
-    Pieces(Box<[Box<str>]>),
-}
-
-impl Glob {
-    fn parse(text: &str) -> Self {
-        if text.contains('*') {
-            Self::Pieces(text.split('*').map(Box::from).collect())
-        } else {
-            Self::Exact(text.into())
-        }
-    }
-
-    fn matches(&self, text: &str) -> bool {
-        match self {
-            Self::Exact(whole) => &**whole == text,
-            Self::Pieces(pieces) => {
-                let [first, middle @ .., last] = &**pieces else {
-                    return false;
-                };
-                let Some(mut rest) = text.strip_prefix(&**first) else {
-                    return false;
-                };
-                for piece in middle {
-                    let Some(at) = rest.find(&**piece) else { return false };
-                    rest = &rest[at + piece.len()..];
-                }
-                rest.ends_with(&**last)
-            }
-        }
-    }
 }
 
 impl Pattern {

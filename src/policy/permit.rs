@@ -2,7 +2,7 @@
 
 use crate::domain::{Access, Caller, Kind, Permission, Reason, ReasonCode, Requires, Resource, Target};
 
-use super::roles::{Mark, Policy, Roles, Standing, Verdict};
+use super::roles::{By, Mark, Policy, Roles, Standing, Verdict};
 
 /// A request that may be carried out, by whom, and why. Forwarding takes it by value.
 #[derive(Debug)]
@@ -63,7 +63,9 @@ impl Policy {
     ) -> Result<Permit<T>, Box<Refusal<T>>> {
         let (caller, roles) = match caller {
             // Another's standing is none.
-            Some((caller, standing)) if standing.is_of(&caller.identity) => (Some(caller), standing.roles().clone()),
+            Some((caller, standing)) if standing.is_of(&caller.identity) => {
+                (Some(caller), standing.roles().within(request.workspace()))
+            }
             Some((caller, _)) => (Some(caller), Roles::default()),
             None => (None, Roles::default()),
         };
@@ -122,17 +124,22 @@ pub(super) fn decide(caller: Option<&Caller>, roles: &Roles, accesses: &[Access]
             return Err(Reason::new(ReasonCode::TokenScope, text));
         }
         match roles.verdict(access) {
-            Verdict::Granted(role) => by = by.or_else(|| Some(format!("Granted by the role {role}."))),
-            Verdict::Marked(Mark::Owner) => by = by.or_else(|| Some("Granted to who made it.".to_owned())),
-            Verdict::Marked(Mark::Share(group, _)) => {
-                by = by.or_else(|| Some(format!("Granted by a share with the group {group}.")));
-            }
+            Verdict::Granted(granting) => by = by.or(Some(granting)),
             // The sentence is the same whether it is denied, not granted or not there: a hidden thing looks like a missing one.
             Verdict::Denied(_) => return Err(Reason::new(ReasonCode::Denied, missing(access))),
             Verdict::NotGranted => return Err(Reason::new(ReasonCode::NotGranted, missing(access))),
         }
     }
-    Ok(Reason::new(ReasonCode::Granted, by.unwrap_or_default()))
+    Ok(Reason::new(ReasonCode::Granted, granted(by.as_ref())))
+}
+
+fn granted(by: Option<&By>) -> String {
+    match by {
+        Some(By::Role(role)) => format!("Granted by the role {role}."),
+        Some(By::Mark(Mark::Owner)) => "Granted to who made it.".to_owned(),
+        Some(By::Mark(Mark::Share(group, _))) => format!("Granted by a share with the group {group}."),
+        Some(By::Nothing) | None => "Open to everyone.".to_owned(),
+    }
 }
 
 fn is_in_reach(roles: &Roles, access: &Access) -> bool {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config;
-use crate::domain::{Access, Identity, Kind, Permission, Resource, Scope};
+use crate::domain::{Access, Glob, Identity, Kind, Permission, Resource, Scope};
 
 use super::grants::Rule;
 
@@ -21,6 +21,8 @@ pub(super) struct Role {
     pub(super) name: Arc<str>,
     /// Names of upstreams; empty: all.
     upstreams: Vec<String>,
+    /// Empty: all.
+    workspaces: Vec<Glob>,
     pub(super) rules: Vec<Rule>,
     device_flow: bool,
 }
@@ -31,6 +33,8 @@ pub struct Policy {
     roles: Vec<Arc<Role>>,
     by_group: HashMap<String, Vec<usize>>,
     by_user: HashMap<String, Vec<usize>>,
+    /// Upstreams on which shares count for nothing.
+    unshared: Vec<String>,
 }
 
 /// The roles that an identity holds on one upstream: what its rights are read from. Cheap to clone.
@@ -45,7 +49,7 @@ pub struct Roles {
 struct Holder {
     /// `provider:user`.
     user: String,
-    /// `provider:group`.
+    /// `provider:group`; none where shares count for nothing.
     groups: Vec<String>,
     /// What the credential leaves of all: experiments of these patterns; `None`: all of it.
     only: Option<Vec<Rule>>,
@@ -74,12 +78,14 @@ impl Policy {
             roles: Vec::new(),
             by_group: HashMap::new(),
             by_user: HashMap::new(),
+            unshared: Vec::new(),
         };
         for role in roles {
             let index = policy.roles.len();
             policy.roles.push(Arc::new(Role {
                 name: role.name.as_str().into(),
                 upstreams: role.upstreams.clone(),
+                workspaces: role.workspaces.clone(),
                 rules: rules_of(role),
                 device_flow: role.device_flow,
             }));
@@ -91,6 +97,14 @@ impl Policy {
             }
         }
         policy
+    }
+
+    /// The same, where some upstreams have `sharing = "off"`.
+    #[must_use]
+    pub fn sharing_on(mut self, upstreams: &[config::Upstream]) -> Self {
+        let off = upstreams.iter().filter(|upstream| !upstream.sharing);
+        self.unshared = off.map(|upstream| upstream.name.clone()).collect();
+        self
     }
 
     /// What this identity holds on an upstream: to be remembered by whoever asks often.
@@ -125,7 +139,11 @@ impl Policy {
             .collect();
         let holder = Holder {
             user: identity.qualified_user(),
-            groups: identity.qualified_groups().collect(),
+            groups: if self.unshared.iter().any(|name| name == upstream) {
+                Vec::new()
+            } else {
+                identity.qualified_groups().collect()
+            },
             only: None,
         };
         Roles {
@@ -158,13 +176,20 @@ fn rules_of(role: &config::Role) -> Vec<Rule> {
 /// How the rules of some roles answer one access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Granted, by the named role.
-    Granted(Arc<str>),
-    /// Granted by a mark on the resource itself.
-    Marked(Mark),
+    Granted(By),
     /// A DENY of the named role.
     Denied(Arc<str>),
     NotGranted,
+}
+
+/// What grants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Nothing has to: open to everyone.
+    Nothing,
+    Role(Arc<str>),
+    /// A mark on the resource itself.
+    Mark(Mark),
 }
 
 /// A mark that speaks of the holder.
@@ -183,6 +208,9 @@ impl Mark {
         }
     }
 }
+
+/// The workspace of a request that names none.
+const DEFAULT_WORKSPACE: &str = "default";
 
 impl Roles {
     /// What a credential leaves of them.
@@ -205,6 +233,21 @@ impl Roles {
     pub(super) fn reach(&self, resource: &Resource) -> bool {
         let only = self.holder.only.as_ref();
         only.is_none_or(|rules| rules.iter().any(|rule| rule.is_about(resource)))
+    }
+
+    /// Those of them that hold in a workspace.
+    pub(super) fn within(&self, workspace: Option<&str>) -> Self {
+        if self.held.iter().all(|role| role.workspaces.is_empty()) {
+            return self.clone();
+        }
+        let workspace = workspace.unwrap_or(DEFAULT_WORKSPACE);
+        let holds = |role: &Role| {
+            role.workspaces.is_empty() || role.workspaces.iter().any(|pattern| pattern.matches(workspace))
+        };
+        Self {
+            held: self.held.iter().filter(|role| holds(role)).cloned().collect(),
+            holder: self.holder.clone(),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -267,21 +310,18 @@ impl Roles {
 
     pub(super) fn verdict(&self, access: &Access) -> Verdict {
         match access {
-            Access::Public => Verdict::Granted("".into()),
-            Access::Member => self
-                .held
-                .first()
-                .map_or(Verdict::NotGranted, |role| Verdict::Granted(role.name.clone())),
+            Access::Public => Verdict::Granted(By::Nothing),
+            Access::Member => self.held.first().map_or(Verdict::NotGranted, |role| {
+                Verdict::Granted(By::Role(role.name.clone()))
+            }),
             Access::On { permission, resource } => self.verdict_on(*permission, resource),
             Access::AnyOf { permission, resources } => {
                 let mut best = Verdict::NotGranted;
                 for resource in resources {
                     match self.verdict_on(*permission, resource) {
                         Verdict::Denied(role) => return Verdict::Denied(role),
-                        granted @ (Verdict::Granted(_) | Verdict::Marked(_)) if best == Verdict::NotGranted => {
-                            best = granted;
-                        }
-                        Verdict::Granted(_) | Verdict::Marked(_) | Verdict::NotGranted => {}
+                        granted @ Verdict::Granted(_) if best == Verdict::NotGranted => best = granted,
+                        Verdict::Granted(_) | Verdict::NotGranted => {}
                     }
                 }
                 best
@@ -304,10 +344,10 @@ impl Roles {
             }
         }
         if let Some(role) = granted {
-            return Verdict::Granted(role);
+            return Verdict::Granted(By::Role(role));
         }
         match self.mark(resource).filter(|mark| mark.permission() >= permission) {
-            Some(mark) => Verdict::Marked(mark),
+            Some(mark) => Verdict::Granted(By::Mark(mark)),
             None => Verdict::NotGranted,
         }
     }

@@ -9,7 +9,8 @@ use super::{Permit, Policy, Refusal};
 
 use crate::config::{Grant, Role};
 use crate::domain::{
-    Access, Caller, Identity, Kind, Marks, Permission, ReasonCode, Requires, Resource, Scope, Share, Timestamp, Via,
+    Access, Caller, Glob, Identity, Kind, Marks, Permission, ReasonCode, Requires, Resource, Scope, Share, Timestamp,
+    Via,
 };
 
 struct Ask(Vec<Access>);
@@ -48,6 +49,7 @@ fn role(name: &str, groups: &[&str], grants: &[(Option<Permission>, Kind, &str)]
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         users: Vec::new(),
         upstreams: Vec::new(),
+        workspaces: Vec::new(),
         device_flow: true,
         grants: grants
             .iter()
@@ -368,12 +370,12 @@ fn explain_says_what_authorize_decides() {
     )]);
     let caller = caller(&["team"]);
     let accesses = edit(experiment("theirs"));
-    let told = policy.explain(Some(&caller), "production", &accesses);
+    let told = policy.explain(Some(&caller), "production", &Ask(accesses));
     assert!(!told.allowed && !told.accesses[0].granted);
     assert_eq!(told.accesses[0].looked_at.len(), 1);
     assert!(!told.accesses[0].looked_at[0].hit);
     let accesses = edit(experiment("mine/1"));
-    let told = policy.explain(Some(&caller), "production", &accesses);
+    let told = policy.explain(Some(&caller), "production", &Ask(accesses));
     assert!(told.allowed && told.accesses[0].looked_at[0].hit);
     assert_eq!(told.accesses[0].role.as_deref(), Some("r"));
 }
@@ -443,9 +445,53 @@ fn a_share_gives_a_group_what_it_says_and_no_more() {
     let both = [("corp:team", Permission::Read), ("corp:team", Permission::Edit)];
     assert_eq!(ask(Permission::Edit, &both), Ok(()));
     let accesses = read(marked(None, &both));
-    let told = policy.explain(Some(&caller(&["team"])), "production", &accesses);
+    let told = policy.explain(Some(&caller(&["team"])), "production", &Ask(accesses));
     assert!(told.allowed && told.reason.text.contains("corp:team"), "{told:?}");
     assert!(told.accesses[0].looked_at[0].hit);
+}
+
+struct Within(Vec<Access>, Option<&'static str>);
+
+impl Requires for Within {
+    fn action(&self) -> &'static str {
+        "test.ask"
+    }
+
+    fn accesses(&self) -> &[Access] {
+        &self.0
+    }
+
+    fn workspace(&self) -> Option<&str> {
+        self.1
+    }
+}
+
+#[test]
+fn a_role_of_some_workspaces_holds_in_those_alone() {
+    let mut team = role("r", &["corp:team"], &[(Some(Permission::Edit), Kind::Experiment, "*")]);
+    team.workspaces = vec![Glob::parse("team-*")];
+    let everywhere = role(
+        "v",
+        &["corp:team"],
+        &[(Some(Permission::Read), Kind::Experiment, "open")],
+    );
+    let policy = Policy::new(&[team, everywhere]);
+    let alice = caller(&["team"]);
+    let standing = policy.standing(&alice.identity, "production");
+    let may = |workspace, accesses: Vec<Access>| {
+        let asked = Within(accesses, workspace);
+        let told = policy.explain(Some(&alice), "production", &asked);
+        let decided = policy.authorize(Some((alice.clone(), &standing)), asked).is_ok();
+        assert_eq!(told.allowed, decided);
+        decided
+    };
+    assert!(may(Some("team-a"), edit(experiment("x"))));
+    assert!(!may(Some("other"), read(experiment("x"))));
+    assert!(!may(None, read(experiment("x"))), "none named is MLflow's default");
+    assert!(!may(Some("default"), read(experiment("x"))));
+    for workspace in [None, Some("other"), Some("team-a")] {
+        assert!(may(workspace, read(experiment("open"))));
+    }
 }
 
 fn any_permission() -> impl Strategy<Value = Option<Permission>> {

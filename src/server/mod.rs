@@ -297,7 +297,7 @@ async fn chores(force: InForce, lasting: Lasting) {
         let gate = force.gate.load_full();
         for upstream in gate.upstreams() {
             upstream.mlflow.refresh().await;
-            for (cache, (hits, misses)) in upstream.mlflow.lookup().counts() {
+            for (cache, (hits, misses)) in upstream.mlflow.lookup(None).counts() {
                 lasting.metrics.cache(&upstream.name, cache, hits, misses);
             }
         }

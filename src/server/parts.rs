@@ -73,7 +73,7 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
         clock.clone(),
         random.clone(),
     ));
-    let policy = Arc::new(Policy::new(&config.roles));
+    let policy = Arc::new(Policy::new(&config.roles).sharing_on(&config.upstreams));
     let sealer = Arc::new(Sealer::new(&session.secrets, random.clone()));
     let providers = providers::all(&config, lasting, &sealer)?;
     let mut ways = ways(&providers);

@@ -157,7 +157,7 @@ async fn revoke_token(here: Here, body: web::Bytes) -> HttpResponse {
     back(&here, done, "token")
 }
 
-async fn signed_form(here: &Here, body: &[u8]) -> Result<(Arc<Session>, Fields), HttpResponse> {
+pub(super) async fn signed_form(here: &Here, body: &[u8]) -> Result<(Arc<Session>, Fields), HttpResponse> {
     signed_form_at(here, body, BACK).await
 }
 
@@ -210,7 +210,7 @@ fn lifetimes(longest: Duration) -> Vec<(u64, String)> {
 
 const BACK: Option<(&str, &str)> = Some(("/auth/account", "Back to your account"));
 
-fn sign_in_first(here: &Here) -> HttpResponse {
+pub(super) fn sign_in_first(here: &Here) -> HttpResponse {
     if here.is_program() {
         let login = here.front().config.public_url.as_str().trim_end_matches('/').to_owned() + "/auth/login";
         return error::for_program(

@@ -155,6 +155,11 @@ fn builder(told: &Told) -> HttpResponseBuilder {
     response
 }
 
+/// For a request to one of our own pages that cannot be read.
+pub(super) fn malformed(text: &str, request_id: &str) -> HttpResponse {
+    for_program(&Stopped::Malformed(text.to_owned()).told(""), request_id)
+}
+
 /// For an address that may not connect: no page, no way on.
 pub(super) fn not_admitted() -> HttpResponse {
     for_program(&Stopped::Network.told(""), "")

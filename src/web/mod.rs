@@ -19,6 +19,7 @@ pub mod pages;
 mod provider_logout;
 mod proxy;
 pub mod saml;
+pub mod share;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             .configure(logout::configure)
             .configure(provider_logout::configure)
             .configure(account::configure)
+            .configure(share::configure)
             .configure(assets::configure)
             .configure(jwks::configure)
             .configure(oauth2::configure)

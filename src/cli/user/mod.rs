@@ -14,6 +14,7 @@ mod logout;
 mod progress;
 mod qr;
 mod run;
+mod share;
 mod shell;
 mod token;
 mod whoami;
@@ -30,6 +31,8 @@ pub(super) enum Command {
     Run(run::Run),
     /// Say who is signed in, with which roles and until when
     Whoami(whoami::Whoami),
+    /// Share an experiment with a group, or say with whom it is shared
+    Share(share::Share),
     /// Sign out: end the tokens at the gateway, and forget them here
     Logout(logout::Logout),
 }
@@ -58,6 +61,7 @@ fn act(command: Command, out: &mut impl Write) -> Result<Exit, Failure> {
         Command::Env(asked) => runtime.block_on(asked.act(&client, out)),
         Command::Run(asked) => asked.act(&client, &runtime),
         Command::Whoami(asked) => runtime.block_on(asked.act(&client, out)),
+        Command::Share(asked) => runtime.block_on(asked.act(&client, out)),
         Command::Logout(asked) => runtime.block_on(asked.act(&client, out)),
     }
 }

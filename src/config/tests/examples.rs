@@ -18,7 +18,7 @@ pub(super) fn tree(name: &str) -> PathBuf {
 fn known_keys() -> BTreeSet<String> {
     let folder = Folder::new();
     let text = format!(
-        "{MINIMAL}[listen.tls]\n[[provider]]\nid = \"i\"\nkind = \"oidc\"\n[[provider]]\nid = \"l\"\nkind = \"ldap\"\n[[provider]]\nid = \"s\"\nkind = \"saml\"\n[[client]]\nid = \"c\"\n[[trusted_issuer]]\nid = \"t\"\n[[role]]\nname = \"r\"\n[[role.grants]]\npermission = \"READ\"\n"
+        "{MINIMAL}[listen.tls]\n[[provider]]\nid = \"i\"\nkind = \"oidc\"\n[[provider]]\nid = \"l\"\nkind = \"ldap\"\n[[provider]]\nid = \"s\"\nkind = \"saml\"\n[[client]]\nid = \"c\"\n[[trusted_issuer]]\nid = \"t\"\n[[role]]\nname = \"r\"\n[[role.grants]]\npermission = \"READ\"\n[[protected_alias]]\n"
     );
     read(&folder.put("mlgate.toml", text), Vec::new(), &SystemRandom::new()).1
 }

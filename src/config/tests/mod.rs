@@ -197,7 +197,6 @@ fn public_url_may_carry_a_path_and_nothing_else() {
 #[test]
 fn what_comes_later_is_refused_and_not_ignored() {
     let later = [
-        ("[[protected_alias]]\naliases = [\"x\"]\n", "protected_alias"),
         (
             "[listen]\next_authz_address = \"127.0.0.1:9\"\n",
             "listen.ext_authz_address",

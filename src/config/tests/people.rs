@@ -5,6 +5,30 @@ use crate::config::ProviderKind;
 use crate::domain::{Kind, Permission};
 
 #[test]
+fn a_protected_alias_names_models_and_what_is_protected() {
+    let line = |rest: &str| with(&format!("[[protected_alias]]\n{rest}\n"));
+    let config = line("registered_models = [\"a-*\"]\naliases = [\"production\"]\nstages = [\"production\"]").unwrap();
+    let line_read = &config.upstreams[0].protected_aliases[0];
+    assert!(line_read.registered_models[0].matches("a-b") && !line_read.registered_models[0].matches("b"));
+    assert_eq!(
+        (&*line_read.aliases[0], &*line_read.stages[0]),
+        ("production", "Production")
+    );
+    assert_eq!(line_read.permission, Permission::Manage);
+    let key = |name: &str| format!("protected_alias[0].{name}");
+    refused(line("aliases = [\"x\"]"), &key("registered_models"), "is missing");
+    refused(line("registered_models = [\"*\"]"), &key("aliases"), "is missing");
+    let rest = |rest: &str| line(&format!("registered_models = [\"*\"]\n{rest}"));
+    refused(rest("aliases = [\"a*\"]"), &key("aliases[0]"), "whole alias");
+    refused(rest("stages = [\"Live\"]"), &key("stages[0]"), "Staging");
+    refused(
+        rest("aliases = [\"x\"]\npermission = \"EDIT\""),
+        &key("permission"),
+        "MANAGE",
+    );
+}
+
+#[test]
 fn a_role_names_what_is_there() {
     let role = |rest: &str| with(&format!("[[role]]\nname = \"team\"\n{rest}\n"));
     let config = role("groups = [\"local:team\", \"*:ml: x\"]\nusers = [\"local:ann\"]\nupstreams = [\"mlflow\"]\ngrants = [\n{ permission = \"EDIT\", experiments = [\"fraud/*\"], registered_models = [\"id:7\"] },\n{ permission = \"DENY\", experiments = [\"x\"] },\n{ permission = \"READ\", server = true },\n]").unwrap();

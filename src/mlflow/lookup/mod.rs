@@ -2,6 +2,7 @@
 
 mod cache;
 mod question;
+mod registry;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +78,8 @@ pub enum Child {
 /// The look-ups of one upstream. Whatever is not surely known is `None` or an error, never somebody's right.
 pub struct Lookup {
     question: Question,
+    /// `None`: MLflow's `default`.
+    workspace: Option<Box<str>>,
     children: Remembered<(Child, String), Arc<str>>,
     experiments: Remembered<String, Arc<ExperimentRef>>,
     models: Remembered<String, Arc<ModelRef>>,
@@ -95,12 +98,25 @@ impl Lookup {
     pub fn new(client: Arc<UpstreamClient>, clock: Arc<dyn Clock>) -> Self {
         Self {
             question: Question::new(client),
+            workspace: None,
             children: Remembered::new(50_000, CHILD_LIFETIME, clock.clone()),
             experiments: Remembered::new(20_000, NAME_LIFETIME, clock.clone()),
             models: Remembered::new(20_000, NAME_LIFETIME, clock.clone()),
             gateway: Remembered::new(2_000, NAME_LIFETIME, clock.clone()),
             makers: Remembered::new(50_000, CHILD_LIFETIME, clock),
         }
+    }
+
+    /// Of a workspace, in which the client speaks already.
+    pub fn within(self, workspace: &str) -> Self {
+        Self {
+            workspace: Some(workspace.into()),
+            ..self
+        }
+    }
+
+    pub fn workspace(&self) -> Option<&str> {
+        self.workspace.as_deref()
     }
 
     /// `None` where the upstream has no such experiment; deleted ones are found.

@@ -92,6 +92,12 @@ pub enum Need {
     NewModel(At),
     /// EDIT on the new name, of the kind that the old name bears: (old, new).
     RenamedModel(At, At),
+    /// On a model of which a protected alias is moved: (name, alias).
+    MovesAlias(At, At),
+    /// On a model of which a version enters or leaves a protected stage: (name, version, stage).
+    MovesStage(At, At, At),
+    /// On a model that bears protected aliases or stages, or brings them under a new name: (old, new).
+    MovesAll(At, At),
     /// On a scorer by its experiment and its name: (permission, experiment, name).
     Scorer(Permission, At, At),
     /// READ on all scorers of an experiment.

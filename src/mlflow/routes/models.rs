@@ -4,7 +4,9 @@ use crate::domain::Permission::{Edit, Manage, Read};
 
 use super::At::{Body as B, BodyOrQuery as BQ, Path as P, Query as Q};
 use super::Base::{AjaxTwo, Root, Two};
-use super::Need::{Experiment, MaybeOf, Member, Model, NewModel, Of, RenamedModel, Source};
+use super::Need::{
+    Experiment, MaybeOf, Member, Model, MovesAlias, MovesAll, MovesStage, NewModel, Of, RenamedModel, Source,
+};
 use super::{Child, List, Row, V3, delete, get, patch, post};
 
 const MODEL_ID: super::At = P("model_id");
@@ -39,7 +41,11 @@ pub(super) const ROWS: &[Row] = &[
         Two,
         "registered-models/rename",
         "registered_model.rename",
-        &[Model(Edit, B("name")), RenamedModel(B("name"), B("new_name"))],
+        &[
+            Model(Edit, B("name")),
+            RenamedModel(B("name"), B("new_name")),
+            MovesAll(B("name"), B("new_name")),
+        ],
     ),
     patch(
         Two,
@@ -75,13 +81,13 @@ pub(super) const ROWS: &[Row] = &[
         Two,
         "registered-models/alias",
         "registered_model.set_alias",
-        &[Model(Edit, B("name"))],
+        &[Model(Edit, B("name")), MovesAlias(B("name"), B("alias"))],
     ),
     delete(
         Two,
         "registered-models/alias",
         "registered_model.delete_alias",
-        &[Model(Edit, BQ("name"))],
+        &[Model(Edit, BQ("name")), MovesAlias(BQ("name"), BQ("alias"))],
     ),
     post(
         Two,
@@ -141,7 +147,7 @@ pub(super) const ROWS: &[Row] = &[
         Two,
         "model-versions/transition-stage",
         "model_version.transition_stage",
-        &[Model(Edit, B("name"))],
+        &[Model(Edit, B("name")), MovesStage(B("name"), B("version"), B("stage"))],
     ),
     post(
         Two,
