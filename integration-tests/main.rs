@@ -57,6 +57,7 @@ mod teams;
 mod terminal;
 mod terminal_job;
 mod tls;
+mod tokens;
 mod traces;
 mod trusted_issuers;
 mod ui;

@@ -338,7 +338,7 @@ async fn an_end_at_one_replica_is_an_end_at_the_other() {
     let (cookie, session) = one.sessions.open(alice(), ADDRESS, None).await.unwrap();
     let (token, about) = one.tokens.create(alice(), "ci", MINUTE, true).await.unwrap();
     assert!(two.knows(&cookie).await);
-    assert!(two.tokens.find(token.expose()).await.unwrap().unwrap().read_only);
+    assert!(two.tokens.find(token.expose()).await.unwrap().unwrap().scope.read_only);
 
     assert_eq!(
         one.sessions.revoke(&session.id).await.unwrap().unwrap().identity,
@@ -543,4 +543,64 @@ async fn a_dump_of_redis_shows_no_secret_and_nobody() {
         &format!("mlgate:session:{}", stolen.id),
     ]);
     assert!(!Replica::on(&redis.kind(), MINUTE).await.knows(&other).await);
+}
+
+#[tokio::test]
+async fn a_refresh_token_gives_one_successor_at_both_replicas_and_ends_all_after_its_grace() {
+    use mlgate::domain::ManualClock;
+    use mlgate::tokens::{Flow, NewFamily, Refreshed};
+
+    let redis = Redis::start();
+    let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_795_435_200)));
+    let tokens = || {
+        let settings = tokens::Settings {
+            secrets: vec![[7; 32]],
+            recheck: MINUTE,
+            outage_grace: MINUTE,
+            access_lifetime: MINUTE * 5,
+            refresh_idle: MINUTE * 60,
+            refresh_absolute: MINUTE * 120,
+        };
+        Tokens::new(
+            settings,
+            open(&redis.kind()),
+            clock.clone(),
+            Arc::new(SystemRandom::new()),
+        )
+    };
+    let (one, two) = (tokens(), tokens());
+    let family = NewFamily {
+        id: [9; 16],
+        client: "mlgate-cli".into(),
+        name: "The mlgate command".into(),
+        flow: Flow::DeviceCode,
+        identity: alice().into(),
+        provider_state: None,
+        checked: clock.now(),
+        read_only: false,
+        address: ADDRESS,
+        host: None,
+        refreshes: true,
+        until: None,
+    };
+    let opened = std::cell::RefCell::new(None);
+    until(FIVE_SECONDS, "the store answers", || async {
+        let issued = one.open(family.clone()).await.ok();
+        *opened.borrow_mut() = issued.and_then(|issued| issued.refresh);
+        opened.borrow().is_some()
+    })
+    .await;
+    let first = opened.into_inner().unwrap();
+    let refreshed = async |at: &Tokens, text: &Secret| match at.refresh("mlgate-cli", text.expose()).await.unwrap() {
+        Refreshed::Issued(issued) => Some(issued.refresh.unwrap()),
+        Refreshed::Reused(_) | Refreshed::Unknown => None,
+    };
+    let second = refreshed(&one, &first).await.unwrap();
+    assert_eq!(refreshed(&two, &first).await.unwrap().expose(), second.expose());
+    clock.advance(Duration::from_secs(59));
+    assert_eq!(refreshed(&one, &first).await.unwrap().expose(), second.expose());
+    clock.advance(Duration::from_secs(1));
+    let reused = two.refresh("mlgate-cli", first.expose()).await.unwrap();
+    assert!(matches!(reused, Refreshed::Reused(_)), "{reused:?}");
+    assert!(refreshed(&one, &second).await.is_none(), "all of it has ended");
 }

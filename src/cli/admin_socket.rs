@@ -1,10 +1,11 @@
-//! Talks to the gateway that runs on this machine, through its admin socket.
+//! Talks to a gateway's operator API: on this machine through its admin socket, elsewhere with an admin's token.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::Args;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
@@ -16,6 +17,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::{Exit, complain};
+use crate::client::{self, Client, Environment};
 use crate::config;
 use crate::domain::visible;
 use crate::web::admin_api::PREFIX;
@@ -25,6 +27,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_LIMIT: usize = 256 << 20;
 const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
+/// Which gateway.
+#[derive(Args, Debug)]
+pub(super) struct Which {
+    /// The configuration of the gateway that runs on this machine
+    #[arg(long, value_name = "FILE", required_unless_present = "url", conflicts_with = "url")]
+    config: Option<PathBuf>,
+    /// A gateway anywhere, by an admin's sign-in (`mlgate login URL`) or the token in MLGATE_TOKEN
+    #[arg(long)]
+    url: Option<String>,
+}
+
 #[derive(Debug, Error)]
 pub(super) enum Failure {
     #[error("{0}")]
@@ -32,7 +45,20 @@ pub(super) enum Failure {
     #[error("{0}")]
     Refused(String),
     #[error("{0}")]
+    NotSignedIn(String),
+    #[error("{0}")]
     Output(io::Error),
+}
+
+impl From<client::Failure> for Failure {
+    fn from(failure: client::Failure) -> Self {
+        match failure {
+            client::Failure::Failed(text) => Self::Failed(text),
+            client::Failure::Refused(text) => Self::Refused(text),
+            client::Failure::NotSignedIn(text) => Self::NotSignedIn(text),
+            client::Failure::Output(error) => Self::Output(error),
+        }
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -48,13 +74,33 @@ pub(super) fn finish(outcome: Result<(), Failure>) -> io::Result<Exit> {
         Err(Failure::Output(error)) => return Err(error),
         Err(failure @ Failure::Failed(_)) => (failure, Exit::Failed),
         Err(failure @ Failure::Refused(_)) => (failure, Exit::Refused),
+        Err(failure @ Failure::NotSignedIn(_)) => (failure, Exit::NotSignedIn),
     };
     complain(&failure);
     Ok(exit)
 }
 
-/// A request below the API's prefix of the gateway that runs with this configuration; its JSON answer.
+/// A request below the API's prefix; its JSON answer.
 pub(super) fn ask(
+    which: &Which,
+    method: Method,
+    path: &str,
+    query: &[(&str, Option<&str>)],
+    body: Option<&Value>,
+) -> Result<Value, Failure> {
+    match (&which.config, &which.url) {
+        (Some(file), _) => ask_here(file, method, path, query, body),
+        (None, url) => {
+            let client = Client::new(Environment::of_this_process())?;
+            let gateway = client.gateway(url.as_deref())?;
+            let path = format!("{PREFIX}{path}{}", query_string(query));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(client.administer(&gateway, method, &path, body))?)
+        }
+    }
+}
+
+fn ask_here(
     config_file: &Path,
     method: Method,
     path: &str,

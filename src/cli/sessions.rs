@@ -1,13 +1,12 @@
 //! `mlgate sessions list|revoke`.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use clap::Subcommand;
 use http::Method;
 
 use super::Exit;
-use super::admin_socket::{Failure, ask, finish, print_list, segment};
+use super::admin_socket::{Failure, Which, ask, finish, print_list, segment};
 
 const COLUMNS: [&str; 7] = ["id", "user", "provider", "created", "last_seen", "expires", "address"];
 
@@ -15,9 +14,8 @@ const COLUMNS: [&str; 7] = ["id", "user", "provider", "created", "last_seen", "e
 pub(super) enum Sessions {
     /// Who is signed in
     List {
-        /// The configuration of the gateway that runs on this machine
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        which: Which,
         #[arg(long)]
         user: Option<String>,
         #[arg(long)]
@@ -28,9 +26,8 @@ pub(super) enum Sessions {
     },
     /// End one session, or all of a user
     Revoke {
-        /// The configuration of the gateway that runs on this machine
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        which: Which,
         /// As `sessions list` shows it
         #[arg(required_unless_present = "user", conflicts_with_all = ["user", "provider"])]
         id: Option<String>,
@@ -52,21 +49,21 @@ impl Sessions {
     fn run(self, out: &mut impl Write) -> Result<(), Failure> {
         match self {
             Self::List {
-                config,
+                which,
                 user,
                 provider,
                 json,
             } => {
                 let query = [("user", user.as_deref()), ("provider", provider.as_deref())];
                 Ok(print_list(
-                    &ask(&config, Method::GET, "/sessions", &query, None)?,
+                    &ask(&which, Method::GET, "/sessions", &query, None)?,
                     &COLUMNS,
                     json,
                     out,
                 )?)
             }
             Self::Revoke {
-                config,
+                which,
                 id,
                 user,
                 provider,
@@ -74,7 +71,7 @@ impl Sessions {
             } => {
                 let path = id.map_or("/sessions".to_owned(), |id| format!("/sessions/{}", segment(&id)));
                 let query = [("user", user.as_deref()), ("provider", provider.as_deref())];
-                let ended = ask(&config, Method::DELETE, &path, &query, None)?;
+                let ended = ask(&which, Method::DELETE, &path, &query, None)?;
                 if json {
                     writeln!(out, "{ended}")?;
                 } else {
@@ -108,6 +105,8 @@ mod tests {
         assert!(!fits("mlgate revoke --config c --user u"));
         assert!(!fits("mlgate revoke --config c --provider p"));
         assert!(!fits("mlgate revoke --config c 00ff --user u --provider p"));
+        assert!(fits("mlgate revoke --url https://m.example 00ff"));
+        assert!(!fits("mlgate revoke --url https://m.example --config c 00ff"));
         assert!(!fits("mlgate revoke 00ff"));
     }
 

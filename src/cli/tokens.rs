@@ -1,7 +1,6 @@
 //! `mlgate tokens list|revoke|create`.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -9,7 +8,7 @@ use http::Method;
 use serde_json::json;
 
 use super::Exit;
-use super::admin_socket::{Failure, ask, finish, print_list, segment};
+use super::admin_socket::{Failure, Which, ask, finish, print_list, segment};
 
 const COLUMNS: [&str; 8] = [
     "id",
@@ -26,9 +25,8 @@ const COLUMNS: [&str; 8] = [
 pub(super) enum Tokens {
     /// Personal tokens that are in force
     List {
-        /// The configuration of the gateway that runs on this machine
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        which: Which,
         #[arg(long)]
         user: Option<String>,
         #[arg(long)]
@@ -39,9 +37,8 @@ pub(super) enum Tokens {
     },
     /// End a token
     Revoke {
-        /// The configuration of the gateway that runs on this machine
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        which: Which,
         /// As `tokens list` shows it
         id: String,
         /// An array of what was ended instead of a sentence
@@ -50,9 +47,8 @@ pub(super) enum Tokens {
     },
     /// Make a token for a user; it is printed once, alone
     Create {
-        /// The configuration of the gateway that runs on this machine
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        which: Which,
         #[arg(long)]
         user: String,
         #[arg(long)]
@@ -79,22 +75,22 @@ impl Tokens {
     fn run(self, out: &mut impl Write) -> Result<(), Failure> {
         match self {
             Self::List {
-                config,
+                which,
                 user,
                 provider,
                 json,
             } => {
                 let query = [("user", user.as_deref()), ("provider", provider.as_deref())];
                 Ok(print_list(
-                    &ask(&config, Method::GET, "/tokens", &query, None)?,
+                    &ask(&which, Method::GET, "/tokens", &query, None)?,
                     &COLUMNS,
                     json,
                     out,
                 )?)
             }
-            Self::Revoke { config, id, json } => {
+            Self::Revoke { which, id, json } => {
                 let path = format!("/tokens/{}", segment(&id));
-                let ended = ask(&config, Method::DELETE, &path, &[], None)?;
+                let ended = ask(&which, Method::DELETE, &path, &[], None)?;
                 if json {
                     writeln!(out, "{ended}")?
                 } else {
@@ -103,7 +99,7 @@ impl Tokens {
                 Ok(())
             }
             Self::Create {
-                config,
+                which,
                 user,
                 provider,
                 name,
@@ -115,7 +111,7 @@ impl Tokens {
                     "user": user, "provider": provider, "name": name,
                     "lifetime_seconds": lifetime.as_secs(), "read_only": read_only,
                 });
-                let made = ask(&config, Method::POST, "/tokens", &[], Some(&wanted))?;
+                let made = ask(&which, Method::POST, "/tokens", &[], Some(&wanted))?;
                 if json {
                     writeln!(out, "{made}")?
                 } else {

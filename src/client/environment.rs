@@ -4,6 +4,8 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::domain::Secret;
+
 use super::GatewayUrl;
 
 /// Taken once at the start and handed on: nothing else here asks for a variable.
@@ -13,6 +15,8 @@ pub struct Environment {
     pub credentials: Option<PathBuf>,
     /// Whether `credentials` lies in a folder that is ours alone.
     pub owns_folder: bool,
+    /// `MLGATE_TOKEN`: what an admin's commands show instead of a sign-in.
+    pub token: Option<Secret>,
     /// `MLFLOW_TRACKING_SERVER_CERT_PATH`: MLflow's own client believes it too. `SSL_CERT_FILE` is rustls's to read.
     pub ca_file: Option<PathBuf>,
     /// `MLFLOW_TRACKING_CLIENT_CERT_PATH`: certificate and key in one file.
@@ -58,6 +62,9 @@ impl Environment {
         Self {
             owns_folder: named.is_none(),
             credentials: named.or_else(|| base.map(|base| base.join("mlgate").join("credentials.json"))),
+            token: get("MLGATE_TOKEN")
+                .and_then(|token| token.into_string().ok())
+                .map(Secret::new),
             ca_file: path("MLFLOW_TRACKING_SERVER_CERT_PATH"),
             client_cert_file: path("MLFLOW_TRACKING_CLIENT_CERT_PATH"),
             browsers: list("BROWSER"),

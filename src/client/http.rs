@@ -21,6 +21,8 @@ use super::{Environment, GatewayUrl};
 const CONNECT: Duration = Duration::from_secs(5);
 const TOTAL: Duration = Duration::from_secs(15);
 const ANSWER_LIMIT: usize = 1 << 20;
+/// A list of 100,000 sessions has about 30 MB.
+const LIST_LIMIT: usize = 256 << 20;
 /// From which difference of the clocks on it is worth a word.
 const SKEW: Duration = Duration::from_secs(120);
 
@@ -88,6 +90,21 @@ impl Http {
         self.send(&url, request.form(fields)).await
     }
 
+    /// For the operator's API, whose lists are long.
+    pub(super) async fn json(
+        &self,
+        method: http::Method,
+        url: Url,
+        bearer: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, Away> {
+        let mut request = self.client.request(method, url.clone()).bearer_auth(bearer);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.send_within(&url, request, LIST_LIMIT).await
+    }
+
     pub(super) async fn post_json(&self, url: Url, bearer: &str, body: &Value) -> Result<Answer, Away> {
         let request = self.client.post(url.clone()).header("Accept", "application/json");
         let request = request.header("Content-Type", "application/json").bearer_auth(bearer);
@@ -95,6 +112,10 @@ impl Http {
     }
 
     async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Answer, Away> {
+        self.send_within(url, request, ANSWER_LIMIT).await
+    }
+
+    async fn send_within(&self, url: &Url, request: RequestBuilder, limit: usize) -> Result<Answer, Away> {
         let place = url.origin().ascii_serialization();
         let failed = |error: reqwest::Error| Away(self.reason(&place, &error));
         let mut answer = request.send().await.map_err(failed)?;
@@ -108,8 +129,8 @@ impl Http {
         let clock_hint = date.and_then(|date| skew(date, self.clock.now())).unwrap_or_default();
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            if bytes.len() + chunk.len() > ANSWER_LIMIT {
-                return Err(Away(format!("{place} answers with more than {ANSWER_LIMIT} bytes")));
+            if bytes.len() + chunk.len() > limit {
+                return Err(Away(format!("{place} answers with more than {limit} bytes")));
             }
             bytes.extend_from_slice(&chunk);
         }

@@ -170,6 +170,35 @@ impl Client {
         }
     }
 
+    /// A request to the operator's API, by `MLGATE_TOKEN` or as who is signed in; `path` has its query already.
+    ///
+    /// # Errors
+    /// `Refused` where that is no admin.
+    pub async fn administer(
+        &self,
+        url: &GatewayUrl,
+        method: http::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let token = match &self.environment.token {
+            Some(token) => token.clone(),
+            None => self.token(url).await?,
+        };
+        let address = Url::parse(&url.at(path)).map_err(|error| Failure::Failed(error.to_string()))?;
+        let answer = self
+            .http(url)?
+            .json(method, address, token.expose(), body)
+            .await
+            .map_err(|away| Failure::Failed(away.0))?;
+        match answer.status.as_u16() {
+            200..300 => Ok(answer.body),
+            401 => Err(ended(url, &answer.clock_hint)),
+            403 => Err(Failure::Refused(refused(&answer).text().to_owned())),
+            _ => Err(Failure::Failed(refused(&answer).text().to_owned())),
+        }
+    }
+
     /// Gives a group a permission on an experiment (`change`: group and permission), or tells who has what on it.
     ///
     /// # Errors

@@ -62,10 +62,22 @@ impl Via {
 }
 
 /// What a credential leaves of its owner's rights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// Only READ, whatever the roles say.
     pub read_only: bool,
+    /// Only experiments that one of these patterns names, with all that belongs to them; `None`: whatever the roles say.
+    #[serde(default)]
+    pub experiments: Option<Arc<[String]>>,
+}
+
+impl Scope {
+    pub fn reading(read_only: bool) -> Self {
+        Self {
+            read_only,
+            experiments: None,
+        }
+    }
 }
 
 /// One request's identity: who, by which credential, from where.

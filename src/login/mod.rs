@@ -26,7 +26,7 @@ use diary::{Diary, actor_of};
 use ended::Heard;
 use oauth2::Oauth;
 
-pub use account::Account;
+pub use account::{Account, NotMade, Wanted};
 pub use attempt::Browser;
 pub use diary::TrailAway;
 pub use ended::ProviderLogout;
@@ -149,7 +149,7 @@ impl Login {
             random: parts.random.clone(),
         };
         Self {
-            account: Account::new(&parts, diary.clone()),
+            account: Account::new(config, &parts, diary.clone()),
             oauth: Oauth::new(config, &parts, diary.clone()),
             diary,
             metrics: parts.metrics,

@@ -96,6 +96,9 @@ impl Login {
         match vouched {
             Ok(vouched) => {
                 self.beginnings.address_succeeded(visitor.address).await;
+                if way.rechecks_in_browser() {
+                    self.account.vouched_anew(&vouched.identity).await?;
+                }
                 match self.renew(renews.as_deref(), &vouched, visitor).await? {
                     Some((cookie, session)) => Ok(SignedIn {
                         cookie,

@@ -84,9 +84,7 @@ impl Gate {
             identity: token.identity.clone(),
             via,
             credential: Some(token.id.clone()),
-            scope: Scope {
-                read_only: token.read_only,
-            },
+            scope: token.scope.clone(),
             address,
         };
         Ok((caller, token.expires))

@@ -182,6 +182,7 @@ fn told_refusal(reason: &Reason, login: &str) -> Told {
             ),
         ),
         ReasonCode::ReadOnlyToken => (403, DENIED, format!("{} Use one that is not read-only.", reason.text)),
+        ReasonCode::TokenScope => (403, DENIED, format!("{} Use one that is not.", reason.text)),
         ReasonCode::Granted
         | ReasonCode::Public
         | ReasonCode::BadCredential

@@ -75,6 +75,11 @@ impl Policy {
             None => (None, Roles::default()),
         };
         let decision = decide(caller.as_ref(), &roles, &request);
+        let roles = match &caller {
+            Some(caller) => roles.scoped(&caller.scope),
+            None => roles,
+        };
+        let decision = decide(caller.as_ref(), &roles, request.accesses());
         match decision {
             Ok(reason) => Ok(Permit {
                 caller,
@@ -124,6 +129,10 @@ pub(super) fn decide<T: Requires>(caller: Option<&Caller>, roles: &Roles, reques
         {
             return Err(Reason::new(ReasonCode::ReadOnlyToken, "This token may only read."));
         }
+        if !is_in_reach(roles, access) {
+            let text = "This token is limited to experiments that are named in it.";
+            return Err(Reason::new(ReasonCode::TokenScope, text));
+        }
         match roles.verdict(access) {
             Verdict::Granted(granting) => by = by.or(Some(granting)),
             // The sentence is the same whether it is denied, not granted or not there: a hidden thing looks like a missing one.
@@ -140,6 +149,14 @@ fn granted(by: Option<&By>) -> String {
         Some(By::Mark(Mark::Owner)) => "Granted to who made it.".to_owned(),
         Some(By::Mark(Mark::Share(group, _))) => format!("Granted by a share with the group {group}."),
         Some(By::Nothing) | None => "Open to everyone.".to_owned(),
+    }
+}
+
+fn is_in_reach(roles: &Roles, access: &Access) -> bool {
+    match access {
+        Access::Public | Access::Member => true,
+        Access::On { resource, .. } => roles.reach(resource),
+        Access::AnyOf { resources, .. } => resources.iter().any(|resource| roles.reach(resource)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::config;
-use crate::domain::{Access, Glob, Identity, Kind, Permission, Resource};
+use crate::domain::{Access, Glob, Identity, Kind, Permission, Resource, Scope};
 
 use super::grants::Rule;
 
@@ -47,12 +47,14 @@ pub struct Roles {
 }
 
 /// Who holds them, as owners and shares name people and groups.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Holder {
     /// `provider:user`.
     user: String,
     /// `provider:group`; none where shares count for nothing.
     groups: Vec<String>,
+    /// What the credential leaves of all: experiments of these patterns; `None`: all of it.
+    only: Option<Vec<Rule>>,
 }
 
 /// The roles of one identity, bound to it. The policy alone makes it; it holds as long as the policy is in force.
@@ -155,6 +157,7 @@ impl Policy {
                 },
             },
             false => Holder::default(),
+            only: None,
         };
         Roles {
             held,
@@ -223,6 +226,28 @@ impl Mark {
 const DEFAULT_WORKSPACE: &str = "default";
 
 impl Roles {
+    /// What a credential leaves of them.
+    pub(super) fn scoped(self, scope: &Scope) -> Self {
+        let Some(experiments) = &scope.experiments else {
+            return self;
+        };
+        let rule = |pattern: &String| Rule::new(Some(Permission::Manage), Kind::Experiment, pattern);
+        let holder = Holder {
+            only: Some(experiments.iter().map(rule).collect()),
+            ..Holder::clone(&self.holder)
+        };
+        Self {
+            holder: Arc::new(holder),
+            ..self
+        }
+    }
+
+    /// Whether the credential leaves anything of the rights on a resource.
+    pub(super) fn reach(&self, resource: &Resource) -> bool {
+        let only = self.holder.only.as_ref();
+        only.is_none_or(|rules| rules.iter().any(|rule| rule.is_about(resource)))
+    }
+
     /// Those of them that hold in a workspace.
     pub(super) fn within(&self, workspace: Option<&str>) -> Self {
         if self.held.iter().all(|role| role.workspaces.is_empty()) {
@@ -268,6 +293,9 @@ impl Roles {
 
     /// The strongest permission on a resource; `None` where there is none or it is denied.
     pub fn level(&self, resource: &Resource) -> Option<Permission> {
+        if !self.reach(resource) {
+            return None;
+        }
         let mut best = None;
         for rule in self
             .held
@@ -325,6 +353,9 @@ impl Roles {
     }
 
     fn verdict_on(&self, permission: Permission, resource: &Resource) -> Verdict {
+        if !self.reach(resource) {
+            return Verdict::NotGranted;
+        }
         let mut granted = None;
         for role in self.held.iter() {
             for rule in role.rules.iter().filter(|rule| rule.is_about(resource)) {

@@ -311,6 +311,57 @@ fn a_read_only_token_reads_and_no_more() {
 }
 
 #[test]
+fn a_token_for_named_experiments_reaches_those_alone_and_no_further_than_the_roles() {
+    let policy = Policy::new(&[role(
+        "r",
+        &["corp:team"],
+        &[
+            (Some(Permission::Edit), Kind::Experiment, "*"),
+            (None, Kind::Experiment, "fraud/sealed"),
+            (Some(Permission::Edit), Kind::RegisteredModel, "*"),
+        ],
+    )]);
+    let limited = |patterns: &[&str]| {
+        let mut caller = caller(&["team"]);
+        caller.scope.experiments = Some(patterns.iter().map(|pattern| (*pattern).to_owned()).collect());
+        Some(caller)
+    };
+    let asked = |patterns: &[&str], accesses| ask(&policy, limited(patterns), accesses);
+    assert_eq!(asked(&["fraud/*"], edit(experiment("fraud/a"))), Ok(()));
+    assert_eq!(
+        asked(&["fraud/*"], edit(experiment("churn"))),
+        Err(ReasonCode::TokenScope)
+    );
+    assert_eq!(
+        asked(&["fraud/*"], edit(experiment("fraud/sealed"))),
+        Err(ReasonCode::Denied)
+    );
+    let model = || {
+        vec![Access::on(
+            Permission::Read,
+            Resource::named(Kind::RegisteredModel, "m"),
+        )]
+    };
+    assert_eq!(asked(&["*"], model()), Err(ReasonCode::TokenScope));
+    assert_eq!(ask(&policy, Some(caller(&["team"])), model()), Ok(()), "the control");
+    // A missing id looks like a hidden one; and a list of all is cut down.
+    let unknown = || read(Resource::unknown(Kind::Experiment, "99"));
+    assert_eq!(asked(&["fraud/*"], unknown()), Err(ReasonCode::TokenScope));
+    let roles = policy.roles_of(&caller(&["team"]).identity, "production");
+    let cut = roles.clone().scoped(&limited(&["fraud/*"]).unwrap().scope);
+    let other = Policy::new(&[role(
+        "r",
+        &["corp:team"],
+        &[(Some(Permission::Read), Kind::Experiment, "*")],
+    )]);
+    let open = other.roles_of(&caller(&["team"]).identity, "production");
+    assert!(!open.hide_some(Permission::Read, Kind::Experiment));
+    let open = open.scoped(&limited(&["fraud/*"]).unwrap().scope);
+    assert!(open.hide_some(Permission::Read, Kind::Experiment));
+    assert!(cut.allow(Permission::Edit, &experiment("fraud/a")) && !cut.allow(Permission::Read, &experiment("churn")));
+}
+
+#[test]
 fn explain_says_what_authorize_decides() {
     let policy = Policy::new(&[role(
         "r",

@@ -38,7 +38,10 @@ pub(super) fn serve(
     certificate: Option<Arc<Certificate>>,
 ) -> Result<Server> {
     let InForce {
-        gate, front, health, ..
+        gate,
+        front,
+        admin,
+        health,
     } = force.clone();
     let doors = Doors::new(gate.clone().into_inner(), lasting.metrics.clone());
     let base = config.base_path().to_owned();
@@ -47,6 +50,7 @@ pub(super) fn serve(
         App::new()
             .app_data(gate.clone())
             .app_data(front.clone())
+            .app_data(admin.clone())
             .app_data(health.clone())
             .wrap(Condition::new(http2, from_fn(doors::bound_streams)))
             .configure(crate::web::configure(&base))

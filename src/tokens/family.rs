@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Identity, Secret, Timestamp};
+use crate::domain::{Identity, Scope, Secret, Timestamp};
 use crate::store::seal::digest;
 use crate::store::vault::{Id, Next};
 
@@ -134,7 +134,7 @@ impl Tokens {
             id: id.to_string(),
             name: new.name,
             identity: new.identity,
-            read_only: new.read_only,
+            scope: Scope::reading(new.read_only),
             created: now,
             expires,
             last_used: None,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::config;
-use crate::domain::{Clock, Identity, Random, Secret, Timestamp};
+use crate::domain::{Clock, Identity, Random, Scope, Secret, Timestamp};
 use crate::store::vault::{Id, Record};
 use crate::store::{Sealer, Store, StoreError, Vault};
 
@@ -39,6 +39,9 @@ type Result<T> = std::result::Result<T, TokenError>;
 /// How often `last_used` is written.
 const USE_INTERVAL: Duration = Duration::from_secs(60);
 const NAME_LIMIT: usize = 100;
+/// Of experiments' names in one token, and of each in bytes: MLflow's own are no longer.
+const PATTERNS_LIMIT: usize = 50;
+const PATTERN_LIMIT: usize = 500;
 
 /// A personal token (`mlg_pat_…`), or a family of access and refresh tokens, as lists and requests see it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -47,7 +50,8 @@ pub struct Token {
     pub id: String,
     pub name: String,
     pub identity: Arc<Identity>,
-    pub read_only: bool,
+    #[serde(flatten)]
+    pub scope: Scope,
     pub created: Timestamp,
     /// The absolute end.
     pub expires: Timestamp,
@@ -80,6 +84,18 @@ impl Record for Token {
     fn identity(&self) -> &Identity {
         &self.identity
     }
+}
+
+/// A personal token to be made.
+pub struct NewPersonal<'a> {
+    pub identity: Arc<Identity>,
+    /// What the provider needs for a recheck, as of a session.
+    pub provider_state: Option<String>,
+    /// When the provider last confirmed the groups.
+    pub checked: Timestamp,
+    pub name: &'a str,
+    pub lifetime: Duration,
+    pub scope: Scope,
 }
 
 /// What tokens need from the configuration.
@@ -133,11 +149,10 @@ impl Tokens {
         format::is_personal(text) || ticket::looks_like_one(Kind::Access, text)
     }
 
-    /// Makes a personal token; the text is shown once and kept nowhere. The caller bounds the lifetime.
+    /// Makes a personal token for somebody who is not there, as `make`.
     ///
     /// # Errors
-    /// `Invalid` for a name that is empty, longer than 100 characters or holds control characters, or for no lifetime;
-    /// `Unavailable` when the store is away: then there is no token.
+    /// Like `make`.
     pub async fn create(
         &self,
         identity: impl Into<Arc<Identity>>,
@@ -145,16 +160,45 @@ impl Tokens {
         lifetime: Duration,
         read_only: bool,
     ) -> Result<(Secret, Token)> {
-        let name = name.trim();
+        self.make(NewPersonal {
+            identity: identity.into(),
+            provider_state: None,
+            checked: self.clock.now(),
+            name,
+            lifetime,
+            scope: Scope::reading(read_only),
+        })
+        .await
+    }
+
+    /// Makes a personal token; the text is shown once and kept nowhere. The caller bounds the lifetime.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that is empty, longer than 100 characters or holds control characters, for no lifetime, or for
+    /// patterns that no experiment could have; `Unavailable` when the store is away: then there is no token.
+    pub async fn make(&self, new: NewPersonal<'_>) -> Result<(Secret, Token)> {
+        let name = new.name.trim();
         if name.is_empty() || name.chars().count() > NAME_LIMIT || name.chars().any(char::is_control) {
             return Err(TokenError::Invalid(format!(
                 "a token needs a name of 1 to {NAME_LIMIT} visible characters"
             )));
         }
-        if lifetime < Duration::from_secs(1) {
+        if new.lifetime < Duration::from_secs(1) {
             return Err(TokenError::Invalid(
                 "a token needs a lifetime of a second or more".into(),
             ));
+        }
+        let patterns = new.scope.experiments.as_deref().unwrap_or_default();
+        let is_name = |pattern: &String| {
+            !pattern.trim().is_empty() && pattern.len() <= PATTERN_LIMIT && !pattern.chars().any(char::is_control)
+        };
+        if new.scope.experiments.is_some() && patterns.is_empty()
+            || patterns.len() > PATTERNS_LIMIT
+            || !patterns.iter().all(is_name)
+        {
+            return Err(TokenError::Invalid(format!(
+                "a token is limited to at most {PATTERNS_LIMIT} names of experiments, of {PATTERN_LIMIT} bytes each"
+            )));
         }
         let text = format::personal(&self.random.bytes());
         let id = Id::of(Token::KIND, text.as_bytes());
@@ -162,16 +206,16 @@ impl Tokens {
         let token = Token {
             id: id.to_string(),
             name: name.to_owned(),
-            identity: identity.into(),
-            read_only,
+            identity: new.identity,
+            scope: new.scope,
             created: now,
-            expires: now.plus(lifetime),
+            expires: now.plus(new.lifetime),
             last_used: None,
-            checked: now,
-            provider_state: None,
+            checked: new.checked,
+            provider_state: new.provider_state,
             family: None,
         };
-        let token = self.vault.put(id, token, lifetime).await?;
+        let token = self.vault.put(id, token, new.lifetime).await?;
         Ok((Secret::new(text), Token::clone(&token)))
     }
 

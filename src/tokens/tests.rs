@@ -47,7 +47,7 @@ async fn a_token_is_good_to_its_end_and_for_nothing_else() {
     assert!(Tokens::looks_like_one(text.expose()));
     assert_eq!((token.name.as_str(), token.last_used), ("ci", None));
     clock.advance(9 * MINUTE);
-    assert!(tokens.find(text.expose()).await.unwrap().unwrap().read_only);
+    assert!(tokens.find(text.expose()).await.unwrap().unwrap().scope.read_only);
     let other = format::personal(&[9; 32]);
     for wrong in [
         &token.id,

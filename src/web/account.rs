@@ -1,6 +1,7 @@
 //! `/auth/account`: who I am, what I may do, my sessions and tokens, and how to set up a client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::guard::{GuardContext, fn_guard};
 use actix_web::{HttpResponse, web};
@@ -9,8 +10,8 @@ use askama::Template;
 use serde_json::json;
 
 use crate::config::{self, Config, Grant};
-use crate::domain::{Identity, Kind, Timestamp};
-use crate::login::NotSignedIn;
+use crate::domain::{Identity, Kind, Scope, Timestamp};
+use crate::login::{NotMade, NotSignedIn, Wanted};
 use crate::pipeline::{Gate, Stopped};
 use crate::policy::Policy;
 use crate::sessions::Session;
@@ -19,6 +20,7 @@ use crate::tokens::Token;
 use super::csrf::{Binding, Provenance};
 use super::error;
 use super::front::{FORM_LIMIT, Fields, Here, form};
+use super::oauth2::in_words;
 use super::pages::{Fault, Page, Site};
 
 pub fn configure(config: &mut web::ServiceConfig) {
@@ -36,6 +38,11 @@ pub fn configure(config: &mut web::ServiceConfig) {
                 .route(web::post().to(end_session)),
         )
         .service(
+            web::resource(TOKENS)
+                .app_data(limit())
+                .route(web::post().to(make_token)),
+        )
+        .service(
             web::resource("/auth/account/tokens/revoke")
                 .app_data(limit())
                 .route(web::post().to(revoke_token)),
@@ -48,7 +55,7 @@ async fn show(here: Here) -> HttpResponse {
         Ok(None) => return sign_in_first(&here),
         Err(why) => return here.not_signed_in(&why, "").into(),
     };
-    match account_page(&here, &session).await {
+    match account_page(&here, &session, None).await {
         Ok(page) => page.into(),
         Err(why) => here.not_signed_in(&why, "").into(),
     }
@@ -99,6 +106,47 @@ async fn end_session(here: Here, body: web::Bytes) -> HttpResponse {
     back(&here, done, "session")
 }
 
+/// Shows the new token, once: the answer is not to be kept, and no page of it can be asked for again.
+async fn make_token(here: Here, body: web::Bytes) -> HttpResponse {
+    let (me, fields) = match signed_form(&here, &body).await {
+        Ok(signed) => signed,
+        Err(refused) => return refused,
+    };
+    let seconds = fields.one("lifetime").and_then(|seconds| seconds.parse().ok());
+    let wanted = Wanted {
+        name: fields.one("name").unwrap_or_default(),
+        lifetime: Duration::from_secs(seconds.unwrap_or_default()),
+        scope: Scope {
+            read_only: fields.one("read_only").is_some(),
+            experiments: named(fields.one("experiments").unwrap_or_default()),
+        },
+    };
+    let made = here.login().account().make_token(&me, wanted, here.visitor()).await;
+    let shown = match made {
+        Ok((secret, token)) => account_page(&here, &me, Some((&token.name, secret.expose()))).await,
+        Err(NotMade::Invalid(text)) => {
+            let text = format!("The token was not made: {text}.");
+            return here.trouble(400, &text, Fault::Request, BACK).into();
+        }
+        Err(NotMade::Not(why)) => Err(why),
+    };
+    match shown {
+        Ok(page) => page.into(),
+        Err(why) => here.not_signed_in(&why, "").into(),
+    }
+}
+
+/// Names of experiments with commas or lines between them; `None` for none.
+fn named(text: &str) -> Option<Arc<[String]>> {
+    let names: Vec<_> = text
+        .split([',', '\n'])
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    (!names.is_empty()).then(|| names.into())
+}
+
 async fn revoke_token(here: Here, body: web::Bytes) -> HttpResponse {
     let (me, fields) = match signed_form(&here, &body).await {
         Ok(signed) => signed,
@@ -145,6 +193,21 @@ pub(super) async fn signed_form_at(
     Ok((session, fields))
 }
 
+const TOKENS: &str = "/auth/account/tokens";
+
+/// What the form offers, as far as the operator lets it, in seconds and in words.
+fn lifetimes(longest: Duration) -> Vec<(u64, String)> {
+    const DAY: u64 = 86_400;
+    let longest = longest.as_secs();
+    let usual = [3600, 8 * 3600, 7 * DAY, 30 * DAY, 90 * DAY, 365 * DAY];
+    let mut offered: Vec<_> = usual.into_iter().filter(|seconds| *seconds < longest).collect();
+    offered.push(longest);
+    offered
+        .into_iter()
+        .map(|seconds| (seconds, in_words(seconds)))
+        .collect()
+}
+
 const BACK: Option<(&str, &str)> = Some(("/auth/account", "Back to your account"));
 
 pub(super) fn sign_in_first(here: &Here) -> HttpResponse {
@@ -169,7 +232,7 @@ fn back(here: &Here, done: Result<bool, NotSignedIn>, what: &str) -> HttpRespons
     }
 }
 
-async fn account_page(here: &Here, session: &Session) -> Result<Page, NotSignedIn> {
+async fn account_page(here: &Here, session: &Session, made: Option<(&str, &str)>) -> Result<Page, NotSignedIn> {
     let me = &session.identity;
     let (config, pages) = (&here.front().config, here.pages());
     let sessions = here.login().account().sessions(me).await?;
@@ -182,7 +245,6 @@ async fn account_page(here: &Here, session: &Session) -> Result<Page, NotSignedI
         site: pages.site(),
         who: me.display_name.as_deref().unwrap_or(&me.user),
         user: &me.user,
-        provider: &me.provider,
         label,
         email: me.email.as_deref(),
         groups: me.groups.join(", "),
@@ -200,6 +262,14 @@ async fn account_page(here: &Here, session: &Session) -> Result<Page, NotSignedI
         logout: pages.path("/auth/logout"),
         revoke_session: pages.path("/auth/account/sessions/revoke"),
         revoke_token: pages.path("/auth/account/tokens/revoke"),
+        make_token: pages.path(TOKENS),
+        made,
+        lifetimes: lifetimes(config.tokens.personal_max_lifetime),
+        device: here
+            .login()
+            .oauth()
+            .has_device_flow()
+            .then(|| pages.path("/auth/device")),
     };
     Ok(pages.page(200, &pages.signed_in_forms(), page))
 }
@@ -326,6 +396,9 @@ struct TokenRow {
     last_used: String,
     ends: String,
     read_only: bool,
+    experiments: String,
+    /// Where a terminal signed in from; `None` for a personal token.
+    terminal: Option<String>,
 }
 
 impl TokenRow {
@@ -336,7 +409,9 @@ impl TokenRow {
             created: minute(token.created),
             last_used: token.last_used.map_or_else(|| "never".to_owned(), minute),
             ends: minute(token.expires),
-            read_only: token.read_only,
+            read_only: token.scope.read_only,
+            experiments: token.scope.experiments.as_deref().unwrap_or_default().join(", "),
+            terminal: token.family.as_ref().map(|family| family.address.to_string()),
         }
     }
 }
@@ -347,7 +422,6 @@ struct AccountPage<'a> {
     site: &'a Site,
     who: &'a str,
     user: &'a str,
-    provider: &'a str,
     label: &'a str,
     email: Option<&'a str>,
     groups: String,
@@ -361,4 +435,9 @@ struct AccountPage<'a> {
     logout: String,
     revoke_session: String,
     revoke_token: String,
+    make_token: String,
+    /// Name and text of a new token.
+    made: Option<(&'a str, &'a str)>,
+    lifetimes: Vec<(u64, String)>,
+    device: Option<String>,
 }

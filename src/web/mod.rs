@@ -1,6 +1,7 @@
 //! How HTTP becomes a call, and a result HTTP: the whole URL space on one screen.
 
 pub mod account;
+pub mod admin;
 pub mod admin_api;
 pub mod assets;
 pub mod callback;
@@ -48,6 +49,7 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             .configure(check::configure)
             .configure(oauth2::configure)
             .configure(device::configure)
+            .configure(admin::configure)
             // Nothing under /auth is MLflow's, whatever it may have there one day.
             .service(web::scope("/auth").default_service(web::to(async || error::not_found())));
         if !base.is_empty() {

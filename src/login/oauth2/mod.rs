@@ -233,7 +233,7 @@ fn is_read_only(scope: Option<&str>) -> Option<bool> {
 
 /// As a token's answer and its introspection say it.
 pub fn scope_of(token: &Token) -> &'static str {
-    if token.read_only { SCOPE_READ } else { SCOPE_ALL }
+    if token.scope.read_only { SCOPE_READ } else { SCOPE_ALL }
 }
 
 #[cfg(test)]

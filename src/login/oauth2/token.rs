@@ -121,7 +121,7 @@ impl Oauth {
 
     async fn is_read_only_family(&self, text: &str) -> Result<bool, OauthError> {
         let family = self.tokens.family_of(text).await?;
-        Ok(family.is_some_and(|token| token.read_only))
+        Ok(family.is_some_and(|token| token.scope.read_only))
     }
 
     /// RFC 6749, 4.4.

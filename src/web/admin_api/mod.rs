@@ -230,6 +230,14 @@ struct TokenLine {
     name: String,
     last_used: Option<String>,
     read_only: bool,
+    /// Names of experiments that it is limited to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    experiments: Option<Arc<[String]>>,
+    /// Of a sign-in of a terminal or service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
 }
 
 impl From<Token> for TokenLine {
@@ -242,7 +250,10 @@ impl From<Token> for TokenLine {
             expires: token.expires.rfc3339(),
             name: token.name,
             last_used: token.last_used.map(|used| used.rfc3339()),
-            read_only: token.read_only,
+            read_only: token.scope.read_only,
+            experiments: token.scope.experiments,
+            address: token.family.as_ref().map(|family| family.address.to_string()),
+            client: token.family.map(|family| family.client),
         }
     }
 }
