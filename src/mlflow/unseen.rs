@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::MlflowError;
 use super::lookup::Lookup;
 use super::resolve::{Parts, Resolver, Terms};
 use super::routes::{At, List, Need, Reply, Row, Verb, Version};
+use super::{MlflowError, listing};
 use crate::config::ProtectedAlias;
 use crate::domain::{Access, Kind, Permission, Resource};
 
@@ -90,7 +90,6 @@ fn accesses(need: Need, row: &Row, has_query: bool, protected: &[ProtectedAlias]
             guarded(protected)
         }
         Need::Scorer(permission, experiment, name) if hidden(experiment) || hidden(name) => scorers(permission),
-        Need::Scorers(at) if hidden(at) => scorers(Permission::Read),
         // It may be any place that MLflow's own credentials reach, and MLflow gives its files out.
         Need::Source => vec![Access::on(Permission::Manage, Resource::server())],
         Need::Gateway(kind, permission, at)
@@ -125,7 +124,6 @@ fn accesses(need: Need, row: &Row, has_query: bool, protected: &[ProtectedAlias]
         | Need::MovesStage(..)
         | Need::MovesAll(..)
         | Need::Scorer(..)
-        | Need::Scorers(_)
         | Need::Gateway(..)
         | Need::MaybeGateway(..)
         | Need::Named(..)
@@ -154,18 +152,21 @@ pub(super) fn trace_storage(row: &Row, version: Version) -> Vec<Access> {
 }
 
 /// An answer that an ingress carries is not cut down: whoever gets it must be allowed to read everything in it.
-pub(super) fn uncut(row: &Row) -> Vec<Access> {
+/// `names_a_folder`: of the artifact store, which was decided on already.
+pub(super) fn uncut(row: &Row, names_a_folder: bool) -> Vec<Access> {
     if row.needs.contains(&Need::GraphQl) {
         return every(&[Experiment, RegisteredModel, Prompt], Permission::Read);
     }
-    let kinds: &[Kind] = match row.reply {
-        Reply::List(List::Experiments | List::Runs | List::LoggedModels | List::TracesV2 | List::TracesV3) => {
-            &[Experiment]
-        }
-        Reply::List(List::RegisteredModels | List::ModelVersions) => &[RegisteredModel, Prompt],
-        Reply::Forward | Reply::Account(_) | Reply::ServerInfo | Reply::Refused | Reply::Assistant => &[],
-    };
-    every(kinds, Permission::Read)
+    match row.reply {
+        Reply::List(List::ArtifactFolders) if names_a_folder => Vec::new(),
+        Reply::List(list) => listing::uncut(list),
+        Reply::Forward
+        | Reply::Account(_)
+        | Reply::ServerInfo
+        | Reply::Refused
+        | Reply::Assistant
+        | Reply::OwnAccounts => Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -177,7 +178,7 @@ mod tests {
     fn of(action: &str) -> Vec<Access> {
         let row = rows().find(|row| row.action == action).unwrap();
         let needs = row.needs.iter().filter_map(|need| accesses(*need, row, true, &[]));
-        needs.flatten().chain(uncut(row)).collect()
+        needs.flatten().chain(uncut(row, false)).collect()
     }
 
     #[test]

@@ -191,13 +191,10 @@ impl Mlflow {
             let workspace = Resource::named(Kind::Workspace, workspace.as_str());
             accesses.push(Access::on(Permission::Use, workspace));
         }
-        if carried != Carried::ByUs {
-            accesses.extend(unseen::uncut(row));
+        let names_a_folder = names_a_folder(&target);
+        if carried != Carried::ByUs && !self.mlflow_roles {
+            accesses.extend(unseen::uncut(row, names_a_folder));
         }
-        let names_a_folder = target
-            .query
-            .iter()
-            .any(|(name, value)| name == "path" && !value.is_empty());
         let signed = match (signer, &export, &mut json) {
             (Some(signer), Some(export), _) => {
                 let made = made(&lookup, &export.traces).await?;
@@ -224,7 +221,7 @@ impl Mlflow {
             answer: if self.mlflow_roles && row.reply != Reply::ServerInfo {
                 Answer::Forward
             } else {
-                answer(row.reply, plan, lookup)
+                answer(row.reply, version, plan, lookup, names_a_folder)
             },
         })
     }
@@ -260,16 +257,23 @@ impl Mlflow {
             roots: &self.artifact_roots,
             protected: &self.protected_aliases,
         };
-        let mut accesses = unseen::all(&lookup, terms, &parts).await?;
-        accesses.extend(unseen::uncut(row));
-        accesses.extend(unseen::trace_storage(row, version));
-        if let Some(workspace) = &workspace {
+        let mut accesses = if self.mlflow_roles {
+            left_to_mlflow(row)
+        } else {
+            unseen::all(&lookup, terms, &parts).await?
+        };
+        if !self.mlflow_roles {
+            accesses.extend(unseen::uncut(row, names_a_folder(&target)));
+            accesses.extend(unseen::trace_storage(row, version));
+        }
+        if let Some(workspace) = workspace.as_ref().filter(|_| !self.mlflow_roles) {
             let workspace = Resource::named(Kind::Workspace, workspace.as_str());
             accesses.push(Access::on(Permission::Use, workspace));
         }
         Ok(Request {
             action: row.action,
             accesses,
+            changes: self.mlflow_roles && !row.is_read(),
             workspace,
             outgoing: Outgoing {
                 method,
@@ -277,7 +281,6 @@ impl Mlflow {
                 body: OutgoingBody::Empty,
             },
             answer: Answer::Forward,
-            answer: answer(row.reply, version, plan, lookup, names_a_folder),
         })
     }
 
@@ -387,6 +390,14 @@ fn left_to_mlflow(row: &Row) -> Vec<Access> {
     } else {
         vec![Access::Member]
     }
+}
+
+/// Whether a list of the artifact store is of one folder in it, and not of its root.
+fn names_a_folder(target: &Target) -> bool {
+    target
+        .query
+        .iter()
+        .any(|(name, value)| name == "path" && !value.is_empty())
 }
 
 fn written(json: &Map<String, Value>) -> Result<Bytes, MlflowError> {

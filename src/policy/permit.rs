@@ -74,12 +74,11 @@ impl Policy {
             Some((caller, _)) => (Some(caller), Roles::default()),
             None => (None, Roles::default()),
         };
-        let decision = decide(caller.as_ref(), &roles, &request);
         let roles = match &caller {
             Some(caller) => roles.scoped(&caller.scope),
             None => roles,
         };
-        let decision = decide(caller.as_ref(), &roles, request.accesses());
+        let decision = decide(caller.as_ref(), &roles, &request);
         match decision {
             Ok(reason) => Ok(Permit {
                 caller,

@@ -155,9 +155,9 @@ impl Policy {
                 } else {
                     identity.qualified_groups().collect()
                 },
+                only: None,
             },
             false => Holder::default(),
-            only: None,
         };
         Roles {
             held,

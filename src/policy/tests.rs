@@ -348,7 +348,7 @@ fn a_token_for_named_experiments_reaches_those_alone_and_no_further_than_the_rol
     let unknown = || read(Resource::unknown(Kind::Experiment, "99"));
     assert_eq!(asked(&["fraud/*"], unknown()), Err(ReasonCode::TokenScope));
     let roles = policy.roles_of(&caller(&["team"]).identity, "production");
-    let cut = roles.clone().scoped(&limited(&["fraud/*"]).unwrap().scope);
+    let cut = roles.scoped(&limited(&["fraud/*"]).unwrap().scope);
     let other = Policy::new(&[role(
         "r",
         &["corp:team"],
