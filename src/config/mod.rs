@@ -206,16 +206,6 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
     })
 }
 
-/// A key whose part is not written yet: refused, so that nobody believes it to be in force.
-fn not_yet(section: &Section<'_>, key: &'static str, what: &str) {
-    if section.node(key).is_some() {
-        section.problem(
-            key,
-            format!("cannot be used yet: {what} come with a later version; leave it out"),
-        );
-    }
-}
-
 fn public_url(node: &Node, insecure_http: bool) -> Result<Url, String> {
     let mut url = value::web_url(node)?;
     if url.scheme() == "http" && !value::is_loopback(&url) && !insecure_http {
