@@ -34,6 +34,7 @@ fn start() -> (Mlflow, Gateway) {
         ("MLFLOW_AUTH_CONFIG_PATH", config.to_str().unwrap()),
         ("MLFLOW_AUTH_ADMIN_PASSWORD", PASSWORD),
         ("MLFLOW_FLASK_SERVER_SECRET_KEY", "for its forms"),
+        ("_MLFLOW_SGI_NAME", "uvicorn"),
         ("PYTHONPATH", python.to_str().unwrap()),
         ("MLGATE_URL", &url),
         ("MLGATE_UPSTREAM", "production"),

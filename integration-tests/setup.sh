@@ -57,13 +57,18 @@ part_saml() { debian xmlsec1 openssl; }
 part_browser() { debian chromium-headless-shell fonts-dejavu-core; part_node; }
 
 part_mlflow-3.18() {
-  [ -e "$parts/mlflow-3.18/.done" ] && return
-  say "installing MLflow 3.18"
-  fresh_venv mlflow-3.18
-  # The registry has mlflow 3.18.0, which holds the whole package, but its two companions only up to 3.17.2.
-  uv pip install -q --python "$parts/mlflow-3.18" mlflow==3.17.2
-  uv pip install -q --python "$parts/mlflow-3.18" --no-deps mlflow==3.18.0
-  touch "$parts/mlflow-3.18/.done"
+  if [ ! -e "$parts/mlflow-3.18/.done" ]; then
+    say "installing MLflow 3.18"
+    fresh_venv mlflow-3.18
+    # The registry has mlflow 3.18.0, which holds the whole package, but its two companions only up to 3.17.2.
+    uv pip install -q --python "$parts/mlflow-3.18" mlflow==3.17.2
+    uv pip install -q --python "$parts/mlflow-3.18" --no-deps mlflow==3.18.0
+    touch "$parts/mlflow-3.18/.done"
+  fi
+  [ -e "$parts/mlflow-3.18/.auth" ] && return
+  # What MLflow's own users and roles want besides (its extra `auth`).
+  uv pip install -q --python "$parts/mlflow-3.18" 'Flask-WTF==1.2.2'
+  touch "$parts/mlflow-3.18/.auth"
 }
 
 part_mlflow-3.5() {

@@ -450,6 +450,38 @@ fn a_share_gives_a_group_what_it_says_and_no_more() {
     assert!(told.accesses[0].looked_at[0].hit);
 }
 
+struct Changes(bool);
+
+impl Requires for Changes {
+    fn action(&self) -> &'static str {
+        "test.change"
+    }
+
+    fn accesses(&self) -> &[Access] {
+        &[Access::Member]
+    }
+
+    fn changes(&self) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn a_token_that_may_only_read_changes_nothing_that_others_decide_on() {
+    let policy = Policy::new(&[role("editor", &["corp:team"], &[])]);
+    let may = |read_only, changes| {
+        let mut alice = caller(&["team"]);
+        alice.scope.read_only = read_only;
+        let standing = policy.standing(&alice.identity, "production");
+        policy
+            .authorize(Some((alice, &standing)), Changes(changes))
+            .map(|_| ())
+            .map_err(|refusal| refusal.reason.code)
+    };
+    assert_eq!(may(true, true), Err(ReasonCode::ReadOnlyToken));
+    assert_eq!((may(true, false), may(false, true)), (Ok(()), Ok(())));
+}
+
 struct Within(Vec<Access>, Option<&'static str>);
 
 impl Requires for Within {

@@ -5,6 +5,16 @@ use crate::config::ProviderKind;
 use crate::domain::{Kind, Permission};
 
 #[test]
+fn mlflows_own_roles_need_an_administrator_of_mlflows() {
+    let url = "url = \"http://127.0.0.1:5000\"";
+    let upstream = |rest: &str| instead(url, &format!("{url}\nauthorization = \"mlflow\"\n{rest}"));
+    refused(upstream(""), "upstream[0].basic_auth_user", "is missing");
+    let config = upstream("basic_auth_user = \"gate\"\nbasic_auth_password = \"word\"").unwrap();
+    assert!(config.upstreams[0].mlflow_roles);
+    assert!(!with("").unwrap().upstreams[0].mlflow_roles);
+}
+
+#[test]
 fn a_protected_alias_names_models_and_what_is_protected() {
     let line = |rest: &str| with(&format!("[[protected_alias]]\n{rest}\n"));
     let config = line("registered_models = [\"a-*\"]\naliases = [\"production\"]\nstages = [\"production\"]").unwrap();

@@ -17,9 +17,8 @@ import urllib.request
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from flask import request
+from flask import Response, request
 from werkzeug.datastructures import Authorization
-from werkzeug.wrappers import Response
 
 HEADER = "X-Mlgate-Assertion"
 CLOCK_SKEW = 60
