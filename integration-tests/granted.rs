@@ -27,7 +27,7 @@ use crate::lists::run;
 const COUNT: usize = 8;
 
 fn team(index: usize) -> &'static str {
-    if index % 2 == 0 { "a" } else { "b" }
+    if index.is_multiple_of(2) { "a" } else { "b" }
 }
 
 fn experiment(index: usize) -> String {
@@ -327,6 +327,7 @@ fn what_is_sent_names_nothing_that_was_not_granted_and_is_what_came() {
         attribution: true,
         artifact_roots: Vec::new(),
         protected_aliases: Arc::default(),
+        mlflow_roles: false,
         sharing: true,
         assistant: false,
     };

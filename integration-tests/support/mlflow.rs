@@ -103,7 +103,7 @@ impl Mlflow {
             version,
             authority,
             server,
-            folder: folder,
+            folder,
         }
     }
 

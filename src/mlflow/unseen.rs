@@ -171,14 +171,12 @@ pub(super) fn uncut(row: &Row, names_a_folder: bool) -> Vec<Access> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::canonical;
     use super::super::routes::rows;
     use super::*;
 
     /// All that a row needs when nothing of its body is seen.
     fn of(action: &str) -> Vec<Access> {
         let row = rows().find(|row| row.action == action).unwrap();
-        let target = canonical::target("/", None).unwrap();
         let needs = row.needs.iter().filter_map(|need| accesses(*need, row, true, &[]));
         needs.flatten().chain(uncut(row, false)).collect()
     }
