@@ -10,9 +10,10 @@ demo: ## run a real MLflow with samples and mlgate in front of it at http://loca
 	@config/demo/run.sh
 
 test: ## install what is missing and run every test
-	@integration-tests/setup.sh redis nginx browser mlflow-3.18 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny helm kubernetes kube-score
+	@integration-tests/setup.sh redis nginx ingress browser mlflow-3.18 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny helm kubernetes kube-score
 	@$(MAKE) --no-print-directory lint deny
 	cargo test --locked
+	@cat target/ingress/*
 
 lint: ## formatting and clippy, warnings refused
 	cargo fmt --check

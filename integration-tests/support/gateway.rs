@@ -209,8 +209,24 @@ impl Gateway {
         self.sign_in_at("local", user, password)
     }
 
+    /// Likewise where browsers know the gateway by another origin.
+    pub fn sign_in_from(&self, origin: &str, user: &str) -> String {
+        self.sign_in_at_from(origin, "local", user, PASSWORD)
+            .unwrap_or_else(|refused| panic!("{user} cannot sign in: {} {}", refused.status, refused.text()))
+    }
+
     /// Likewise at any provider with a form.
     pub fn sign_in_at(&self, provider: &str, user: &str, password: &str) -> Result<String, Box<Response>> {
+        self.sign_in_at_from(&self.origin(), provider, user, password)
+    }
+
+    fn sign_in_at_from(
+        &self,
+        origin: &str,
+        provider: &str,
+        user: &str,
+        password: &str,
+    ) -> Result<String, Box<Response>> {
         let path = format!("/auth/login/{provider}");
         let form = self.send(&Request::get(&path).navigation());
         let cookies: Vec<_> = form
@@ -228,7 +244,7 @@ impl Gateway {
             &Request::new("POST", &path)
                 .navigation()
                 .header("Cookie", &cookies.join("; "))
-                .header("Origin", &self.origin())
+                .header("Origin", origin)
                 .form(&[
                     ("username", user),
                     ("password", password),

@@ -9,6 +9,7 @@ pub mod echo;
 pub mod gateway;
 pub mod google;
 pub mod http;
+pub mod ingress;
 pub mod keycloak;
 pub mod ldap;
 pub mod lying_provider;

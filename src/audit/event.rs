@@ -89,6 +89,9 @@ pub struct Http {
     pub method: String,
     /// Without the query: a query may hold what must not be written down.
     pub path: String,
+    /// The endpoint by which an ingress asked; the gateway carried nothing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Cow<'static, str>>,
     pub status: u16,
     pub bytes_in: u64,
     pub bytes_out: u64,

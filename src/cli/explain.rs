@@ -112,7 +112,9 @@ pub(super) fn run(asked: &Explain, out: &mut dyn Write) -> io::Result<Exit> {
         mlflow.refresh().await;
         mlflow.request(&mut request, Some(&caller.identity)).await
     });
-    let policy = Policy::new(&config.roles).sharing_on(&config.upstreams);
+    let policy = Policy::new(&config.roles)
+        .sharing_on(&config.upstreams)
+        .without_marks_where(config.is_asked());
     let roles = || policy.roles_of(&caller.identity, &upstream.name).names();
     let (action, told) = match understood {
         Ok(request) => (

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::network::Network;
 use super::reader::Section;
 use super::{files, value};
 
@@ -12,6 +13,8 @@ pub struct Listen {
     pub admin_address: SocketAddr,
     /// Unix socket for the operator's commands.
     pub admin_socket: PathBuf,
+    /// Envoy's gRPC check.
+    pub ext_authz_address: Option<SocketAddr>,
     /// Besides HTTP/1.1: over TLS where the client wants it, without TLS for who speaks it from the start.
     pub http2: bool,
     pub tls: Option<ListenTls>,
@@ -30,7 +33,7 @@ pub struct ListenTls {
 const LONGEST_SOCKET_PATH: usize = 107;
 
 /// `default_socket` stands beside the configuration file.
-pub(super) fn read(section: Section<'_>, default_socket: PathBuf) -> Option<Listen> {
+pub(super) fn read(section: Section<'_>, default_socket: PathBuf, network: &Network) -> Option<Listen> {
     let address = section
         .value("address", value::socket)
         .unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8443)));
@@ -51,7 +54,16 @@ pub(super) fn read(section: Section<'_>, default_socket: PathBuf) -> Option<List
         );
         section.problem("admin_socket", text);
     }
-    super::not_yet(&section, "ext_authz_address", "Envoy's gRPC check");
+    let ext_authz_address = section.value("ext_authz_address", value::socket);
+    if let Some(ext_authz) = ext_authz_address {
+        super::check::must_know_who_asks(&section, "ext_authz_address", network);
+        if ext_authz.port() != 0 && (ext_authz == address || ext_authz == admin_address) {
+            section.problem(
+                "ext_authz_address",
+                "is the same as another address: it needs a listener of its own",
+            );
+        }
+    }
     let http2 = section.value("http2", value::flag).unwrap_or(false);
     let tls = section.section("tls");
     let wants_tls = tls.is_present();
@@ -61,6 +73,7 @@ pub(super) fn read(section: Section<'_>, default_socket: PathBuf) -> Option<List
         address,
         admin_address,
         admin_socket,
+        ext_authz_address,
         http2,
         tls,
     })

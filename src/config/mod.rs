@@ -34,7 +34,7 @@ mod users;
 mod value;
 
 pub use audit::{Audit, OnAuditFailure};
-pub use check::Check;
+pub use check::{Check, CheckEndpoint};
 pub use client::{BUILT_IN_CLIENT, Client, GrantType};
 pub use google::{GOOGLE, GoogleApi, GoogleGroups, ServiceAccount};
 pub use ldap::{LdapProvider, LdapSchema, LdapUrl, NestedGroups};
@@ -95,6 +95,11 @@ impl Config {
     /// `scheme://host[:port]` of `public_url`, as a browser writes it in `Origin`.
     pub fn origin(&self) -> String {
         self.public_url.origin().ascii_serialization()
+    }
+
+    /// Whether an ingress may carry requests that the gateway only decides on.
+    pub fn is_asked(&self) -> bool {
+        !self.check.endpoints.is_empty() || self.listen.ext_authz_address.is_some()
     }
 
     /// Whether people reach the gateway over https; decides the cookie's name and flags.
@@ -160,12 +165,12 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
     let root = Section::root(reading, tree);
     let insecure_http = root.value("insecure_http", value::flag).unwrap_or(false);
     let public_url = root.required("public_url", |node| public_url(node, insecure_http));
-    let listen = listen::read(root.section("listen"), file.with_extension("sock"));
     let network = network::read(root.section("network"));
+    let listen = listen::read(root.section("listen"), file.with_extension("sock"), &network);
     let protected_aliases = protected_alias::read_all(&root);
     let (upstreams, upstream_names) = upstream::read_all(&root, &protected_aliases);
     let session = session::read(root.section("session"), public_url.as_ref(), random);
-    let check = check::read(root.section("check"));
+    let check = check::read(root.section("check"), &network);
     let (providers, mut provider_ids) = provider::read_all(&root, public_url.as_ref());
     let clients = client::read_all(&root);
     if !clients.is_empty() {
@@ -199,16 +204,6 @@ fn read_tree(reading: &Reading, tree: &Node, file: PathBuf, random: &dyn Random)
         watched: Vec::new(),
         warnings: reading.warnings(),
     })
-}
-
-/// A key whose part is not written yet: refused, so that nobody believes it to be in force.
-fn not_yet(section: &Section<'_>, key: &'static str, what: &str) {
-    if section.node(key).is_some() {
-        section.problem(
-            key,
-            format!("cannot be used yet: {what} come with a later version; leave it out"),
-        );
-    }
 }
 
 fn public_url(node: &Node, insecure_http: bool) -> Result<Url, String> {

@@ -19,8 +19,23 @@ pub trait Source {
     fn query(&self) -> Option<&str>;
     /// All values of a header, lower-case name.
     fn header(&self, name: &str) -> Vec<&[u8]>;
+    /// Who carries it to MLflow, and so how much of it is seen here.
+    fn carried(&self) -> Carried {
+        Carried::ByUs
+    }
     /// The whole body, for routes whose body decides; `TooLarge` past the limit. At most once.
     async fn body(&mut self) -> Result<Bytes, MlflowError>;
+}
+
+/// Who carries a request to MLflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// The gateway: it sees all, and sends what it decided on.
+    ByUs,
+    /// An ingress, as it came; its body is seen here.
+    Seen,
+    /// An ingress, as it came; its body is not seen here.
+    Unseen,
 }
 
 #[derive(Debug, Error)]
@@ -119,6 +134,7 @@ mod sharing;
 pub mod sources;
 mod spans;
 mod tags;
+mod unseen;
 mod upstream;
 mod workspace;
 

@@ -145,10 +145,11 @@ pub(super) async fn accesses(
     Ok((all, plan))
 }
 
-struct Resolver<'a> {
-    lookup: &'a Lookup,
-    terms: Terms<'a>,
-    parts: &'a Parts<'a>,
+/// What each of a row's needs comes to.
+pub(super) struct Resolver<'a> {
+    pub(super) lookup: &'a Lookup,
+    pub(super) terms: Terms<'a>,
+    pub(super) parts: &'a Parts<'a>,
 }
 
 impl Resolver<'_> {
@@ -170,7 +171,7 @@ impl Resolver<'_> {
         })
     }
 
-    async fn of(&self, need: Need) -> Result<Vec<Access>, MlflowError> {
+    pub(super) async fn of(&self, need: Need) -> Result<Vec<Access>, MlflowError> {
         let parts = self.parts;
         Ok(match need {
             Need::Public | Need::Member | Need::Server(_) | Need::Every(..) => {

@@ -15,7 +15,9 @@ use super::resolve::{self, Parts, Terms};
 use super::routes::{Body, Found, List, Need, Reply, Routes, Row, Verb, Version};
 use super::spans::Export;
 use super::workspace::Lookups;
-use super::{Answer, MlflowError, Outgoing, OutgoingBody, Request, Source, attribution, fields, tags, workspace};
+use super::{
+    Answer, Carried, MlflowError, Outgoing, OutgoingBody, Request, Source, attribution, fields, tags, unseen, workspace,
+};
 use crate::config::{self, ProtectedAlias};
 use crate::domain::{Access, Clock, Identity, Kind, Permission, Resource};
 use crate::outbound::UpstreamClient;
@@ -131,12 +133,17 @@ impl Mlflow {
         let version = self.version().ok_or(MlflowError::NotReady)?;
         let found = self.find(&method, &target, version)?;
         let row = found.row;
+        let carried = source.carried();
+        if carried == Carried::Unseen {
+            return self.unseen(source, method, target, &found).await;
+        }
         let workspace = workspace::named(one_header(source, workspace::HEADER)?)?;
         let lookup = self.lookup(workspace.as_deref());
         let (mut body, mut json) = read_body(row, source).await?;
         one_spelling(&found, &target, json.as_ref())?;
         tags::refuse_reserved(row.action, &tags::named(&found, &target, json.as_ref()))?;
-        let signer = caller.filter(|_| self.attribution);
+        // What an ingress carries cannot be written anew.
+        let signer = caller.filter(|_| self.attribution && carried == Carried::ByUs);
         if let Some(signer) = signer {
             tags::refuse_maker(&found, &target, json.as_ref())?;
             if let Some(json) = &mut json
@@ -173,6 +180,9 @@ impl Mlflow {
             let workspace = Resource::named(Kind::Workspace, workspace.as_str());
             accesses.push(Access::on(Permission::Use, workspace));
         }
+        if carried != Carried::ByUs {
+            accesses.extend(unseen::uncut(row));
+        }
         let signed = match (signer, &export, &mut json) {
             (Some(signer), Some(export), _) => {
                 let made = made(&lookup, &export.traces).await?;
@@ -196,6 +206,57 @@ impl Mlflow {
                 body,
             },
             answer: answer(row.reply, plan, lookup),
+        })
+    }
+
+    /// A request whose body an ingress keeps to itself.
+    async fn unseen(
+        &self,
+        source: &impl Source,
+        method: Method,
+        target: Target,
+        found: &Found,
+    ) -> Result<Request, MlflowError> {
+        let row = found.row;
+        let version = self.version().ok_or(MlflowError::NotReady)?;
+        let announced = one_header(source, "content-length")?.is_some_and(|length| length != "0");
+        if row.body == Body::None && announced {
+            return Err(malformed("This request must not have a body."));
+        }
+        let workspace = workspace::named(one_header(source, workspace::HEADER)?)?;
+        let lookup = self.lookup(workspace.as_deref());
+        one_spelling(found, &target, None)?;
+        tags::refuse_reserved(row.action, &tags::named(found, &target, None))?;
+        let header = |name: &str| one_header(source, name);
+        let parts = Parts {
+            found,
+            target: &target,
+            json: None,
+            body: &Bytes::new(),
+            export: None,
+            header: &header,
+        };
+        let terms = Terms {
+            roots: &self.artifact_roots,
+            protected: &self.protected_aliases,
+        };
+        let mut accesses = unseen::all(&lookup, terms, &parts).await?;
+        accesses.extend(unseen::uncut(row));
+        accesses.extend(unseen::trace_storage(row, version));
+        if let Some(workspace) = &workspace {
+            let workspace = Resource::named(Kind::Workspace, workspace.as_str());
+            accesses.push(Access::on(Permission::Use, workspace));
+        }
+        Ok(Request {
+            action: row.action,
+            accesses,
+            workspace,
+            outgoing: Outgoing {
+                method,
+                target: target.text,
+                body: OutgoingBody::Empty,
+            },
+            answer: Answer::Forward,
         })
     }
 

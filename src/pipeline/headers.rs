@@ -8,6 +8,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::sessions::cookie;
 
+use super::introduce::IDENTITY;
+
 /// About one connection, never about the message (RFC 9110, 7.6.1, and what is sent in practice).
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
@@ -110,6 +112,40 @@ pub(super) fn for_upstream<'a>(
     if !to_vendors && !cookies.is_empty() && !dropped.contains("cookie") {
         append(headers, COOKIE.as_str(), &cookies.join(&b"; "[..]));
     }
+}
+
+/// What an ingress that can be told so takes off a request, as the gateway would: the names of headers, and the cookies that are
+/// left where some are not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TakenOff {
+    pub names: Vec<String>,
+    pub cookie: Option<Vec<u8>>,
+}
+
+/// The ingress's own, and what is about one connection.
+const OF_THE_INGRESS: [&str; 5] = ["expect", "x-forwarded-for", "x-forwarded-proto", "x-request-id", "via"];
+
+/// Names are lower case. `foreign_authorization` as in [`for_upstream`].
+pub(super) fn taken_off(client: &[(String, Vec<u8>)], to_vendors: bool, foreign_authorization: bool) -> TakenOff {
+    let mut taken = TakenOff::default();
+    for (name, value) in client {
+        let kept = || cookie::without_ours(value);
+        match name.as_str() {
+            "cookie" if to_vendors => taken.names.push(name.clone()),
+            "cookie" => match kept() {
+                None => taken.names.push(name.clone()),
+                Some(kept) if kept.len() != value.len() => taken.cookie = Some(kept),
+                Some(_) => {}
+            },
+            "authorization" if foreign_authorization => {}
+            name if HOP_BY_HOP.contains(&name) || OF_THE_INGRESS.contains(&name) => {}
+            // Replaced; what is taken off is gone after that.
+            name if IDENTITY.contains(&name) => {}
+            name if may_pass(name) => {}
+            _ => taken.names.push(name.clone()),
+        }
+    }
+    taken
 }
 
 fn append(headers: &mut HeaderMap, name: &str, value: &[u8]) {
@@ -222,6 +258,42 @@ mod tests {
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
             .collect()
+    }
+
+    #[test]
+    fn an_ingress_is_told_to_take_off_what_would_not_pass() {
+        let client = |pairs: &[(&str, &str)]| -> Vec<(String, Vec<u8>)> {
+            let owned = pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_owned()));
+            owned.collect()
+        };
+        let asked = client(&[
+            ("accept", "*/*"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x_forwarded_user", "root"),
+            ("x-forwarded-user", "root"),
+            ("remote-user", "root"),
+            ("authorization", "Bearer x"),
+            ("cookie", "a=b; mlgate=x"),
+        ]);
+        let taken = taken_off(&asked, false, false);
+        assert_eq!(taken.names, ["x_forwarded_user", "remote-user", "authorization"]);
+        assert_eq!(taken.cookie.as_deref(), Some(&b"a=b"[..]));
+        assert_eq!(
+            taken_off(&client(&[("cookie", "mlgate=x")]), false, false).names,
+            ["cookie"]
+        );
+        assert_eq!(
+            taken_off(&client(&[("cookie", "a=b")]), false, false),
+            TakenOff::default()
+        );
+        assert_eq!(taken_off(&client(&[("cookie", "a=b")]), true, false).names, ["cookie"]);
+        assert!(
+            taken_off(&client(&[("authorization", "sk-x")]), true, true)
+                .names
+                .is_empty()
+        );
     }
 
     #[test]

@@ -12,17 +12,18 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use actix_web::dev::Payload;
 use actix_web::http::Version;
-use actix_web::http::header::HeaderName;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::Config;
-use crate::mlflow::{MlflowError, Source};
+use crate::mlflow::{Carried, MlflowError, Source};
 use crate::telemetry::RequestId;
 
-use super::{Gate, address};
+use super::asked::{Asked, Shown};
+use super::{Gate, address, site};
 
 /// Header names that are asked for with every request: parsed once, by the compiler.
 pub(super) mod name {
@@ -58,25 +59,31 @@ impl Gate {
             .peer_addr()
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
         let headers = request.headers();
-        let network = &self.config.network;
         let forwarded: Vec<&[u8]> = headers
             .get_all(name::X_FORWARDED_FOR)
             .map(|value| value.as_bytes())
             .collect();
-        let id = RequestId::new(&*self.trail.random);
-        let id = match headers.get(name::X_REQUEST_ID) {
-            Some(given) if address::is_trusted(peer, network) => id.taken_over(given.as_bytes()),
-            Some(_) | None => id,
+        let id = headers.get(name::X_REQUEST_ID).map(|given| given.as_bytes());
+        self.see_from(peer, &forwarded, id)
+    }
+
+    /// Likewise of what did not come as a request: its `X-Forwarded-For`, and the id that it brings.
+    pub fn see_from(&self, peer: IpAddr, forwarded: &[&[u8]], id: Option<&[u8]>) -> Seen {
+        let network = &self.config.network;
+        let new = RequestId::new(&*self.trail.random);
+        let id = match id {
+            Some(given) if address::is_trusted(peer, network) => new.taken_over(given),
+            Some(_) | None => new,
         };
         Seen {
-            address: address::client(peer, &forwarded, network),
+            address: address::client(peer, forwarded, network),
             id,
         }
     }
 }
 
 pub struct Incoming {
-    request: HttpRequest,
+    head: Head,
     payload: Option<Payload>,
     base: usize,
     json_body: usize,
@@ -85,6 +92,14 @@ pub struct Incoming {
     pub(super) address_text: String,
     pub(super) id: RequestId,
     pub(super) sender: Rc<Sender>,
+}
+
+/// Where the request is.
+enum Head {
+    /// Here: it goes through us.
+    Ours(HttpRequest),
+    /// With an ingress, which asks about it.
+    Asked { asked: Box<Asked>, headers: HeaderMap },
 }
 
 /// What is known of the client's side of the body while it is under way.
@@ -105,7 +120,7 @@ impl Incoming {
         Self {
             base: config.base_path().len(),
             json_body: config.limits.json_body,
-            request,
+            head: Head::Ours(request),
             payload: Some(payload),
             address: seen.address,
             address_text: seen.address.to_string(),
@@ -114,27 +129,77 @@ impl Incoming {
         }
     }
 
+    /// A request that an ingress holds. Below `public_url`'s path on `public_url`'s host, at the root of any other.
+    pub fn asked(asked: Asked, config: &Config, seen: Seen) -> Self {
+        let host = site::without_port(&asked.host).to_ascii_lowercase();
+        let is_home = config.public_url.host_str().is_some_and(|home| home == host);
+        let mut headers = HeaderMap::with_capacity(asked.headers.len() + 1);
+        for (name, value) in &asked.headers {
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
+                headers.append(name, value);
+            }
+        }
+        if let Ok(host) = HeaderValue::from_str(&asked.host) {
+            headers.insert(name::HOST, host);
+        }
+        Self {
+            base: if is_home { config.base_path().len() } else { 0 },
+            json_body: config.limits.json_body,
+            head: Head::Asked {
+                asked: Box::new(asked),
+                headers,
+            },
+            payload: None,
+            address: seen.address,
+            address_text: seen.address.to_string(),
+            id: seen.id,
+            sender: Rc::default(),
+        }
+    }
+
+    /// The endpoint by which an ingress asks; `None` for what goes through us.
+    pub(super) fn asked_by(&self) -> Option<&'static str> {
+        match &self.head {
+            Head::Ours(_) => None,
+            Head::Asked { asked, .. } => Some(asked.by),
+        }
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        match &self.head {
+            Head::Ours(request) => request.headers(),
+            Head::Asked { headers, .. } => headers,
+        }
+    }
+
     /// The raw path, `public_url`'s path included.
     pub(super) fn whole_path(&self) -> &str {
-        self.request.uri().path()
+        match &self.head {
+            Head::Ours(request) => request.uri().path(),
+            Head::Asked { asked, .. } => &asked.path,
+        }
+    }
+
+    /// How much of the path is `public_url`'s own.
+    pub(super) fn base_length(&self) -> usize {
+        self.base
     }
 
     /// Names (lower case) and values, in their order.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.request
-            .headers()
+        self.headers()
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()))
     }
 
     /// All values of a header.
     pub(super) fn all(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-        self.request.headers().get_all(name).map(|value| value.as_bytes())
+        self.headers().get_all(name).map(|value| value.as_bytes())
     }
 
     /// The host that was asked for, with its port. HTTP/2 has it in the target, and needs no header (RFC 9113, 8.3.1).
     pub(super) fn host(&self) -> Option<&str> {
-        match self.request.headers().get(name::HOST) {
+        match self.headers().get(name::HOST) {
             Some(host) => host.to_str().ok(),
             None if self.is_http2() => self.target_authority(),
             None => None,
@@ -142,12 +207,18 @@ impl Incoming {
     }
 
     pub(super) fn is_http2(&self) -> bool {
-        self.request.version() == Version::HTTP_2
+        match &self.head {
+            Head::Ours(request) => request.version() == Version::HTTP_2,
+            Head::Asked { .. } => false,
+        }
     }
 
     /// The authority of an absolute-form target.
     pub(super) fn target_authority(&self) -> Option<&str> {
-        self.request.uri().authority().map(|authority| authority.as_str())
+        match &self.head {
+            Head::Ours(request) => request.uri().authority().map(|authority| authority.as_str()),
+            Head::Asked { .. } => None,
+        }
     }
 
     pub(super) fn changes_something(&self) -> bool {
@@ -155,19 +226,13 @@ impl Incoming {
     }
 
     /// Whether a browser asks for a page with it.
-    pub(super) fn is_navigation(&self) -> bool {
-        is_navigation(&self.request)
+    pub fn is_navigation(&self) -> bool {
+        navigates(self.method(), self.headers())
     }
 
     /// What the client says that its body is long.
     pub(super) fn announced_length(&self) -> Option<u64> {
-        self.request
-            .headers()
-            .get(name::CONTENT_LENGTH)?
-            .to_str()
-            .ok()?
-            .parse()
-            .ok()
+        self.headers().get(name::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
     /// The body, to be passed on as it comes. Empty when it was taken before.
@@ -184,7 +249,10 @@ impl Incoming {
 
 impl Source for Incoming {
     fn method(&self) -> &str {
-        self.request.method().as_str()
+        match &self.head {
+            Head::Ours(request) => request.method().as_str(),
+            Head::Asked { asked, .. } => &asked.method,
+        }
     }
 
     fn path(&self) -> &str {
@@ -192,18 +260,36 @@ impl Source for Incoming {
     }
 
     fn query(&self) -> Option<&str> {
-        self.request.uri().query()
+        match &self.head {
+            Head::Ours(request) => request.uri().query(),
+            Head::Asked { asked, .. } => asked.query.as_deref(),
+        }
     }
 
     fn header(&self, name: &str) -> Vec<&[u8]> {
-        self.request
-            .headers()
-            .get_all(name)
-            .map(|value| value.as_bytes())
-            .collect()
+        self.headers().get_all(name).map(|value| value.as_bytes()).collect()
+    }
+
+    fn carried(&self) -> Carried {
+        match &self.head {
+            Head::Ours(_) => Carried::ByUs,
+            Head::Asked { asked, .. } => match asked.body {
+                Shown::Nothing => Carried::Unseen,
+                Shown::Whole(_) | Shown::Part => Carried::Seen,
+            },
+        }
     }
 
     async fn body(&mut self) -> Result<Bytes, MlflowError> {
+        if let Head::Asked { asked, .. } = &self.head {
+            return match &asked.body {
+                Shown::Whole(body) if body.len() > self.json_body => Err(MlflowError::TooLarge),
+                Shown::Whole(body) => Ok(body.clone()),
+                Shown::Part | Shown::Nothing => Err(MlflowError::Malformed(
+                    "The ingress showed a part of the body alone: it must send more of it, or none.".to_owned(),
+                )),
+            };
+        }
         if self
             .announced_length()
             .is_some_and(|length| length > self.json_body as u64)
@@ -308,9 +394,12 @@ impl Pace {
 
 /// Whether a browser asks for a page, as opposed to a script or a program that asks for data.
 pub fn is_navigation(request: &HttpRequest) -> bool {
-    let headers = request.headers();
+    navigates(request.method().as_str(), request.headers())
+}
+
+fn navigates(method: &str, headers: &HeaderMap) -> bool {
     let absent_or = |name: &str, wanted: &str| headers.get_all(name).all(|value| value == wanted);
-    matches!(request.method().as_str(), "GET" | "HEAD")
+    matches!(method, "GET" | "HEAD")
         && !headers.contains_key("authorization")
         && !headers.contains_key("x-requested-with")
         && absent_or("sec-fetch-mode", "navigate")

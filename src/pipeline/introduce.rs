@@ -109,7 +109,7 @@ impl Introduction {
             .assertions
             .sign(&caller.identity, &roles, means.upstream, means.now);
         if let Ok(value) = HeaderValue::try_from(assertion) {
-            headers.insert(HeaderName::from_static("x-mlgate-assertion"), value);
+            headers.insert(HeaderName::from_static(ASSERTION), value);
         }
         let address = caller.address.to_string();
         if let Ok(value) = HeaderValue::from_str(&address) {
@@ -148,6 +148,11 @@ const NAMES: [&str; 4] = [
     "x-forwarded-groups",
     "x-mlgate-roles",
 ];
+
+/// All that tells who is asking: what an ingress has to pass on, and to take off a client's request.
+pub(super) const IDENTITY: [&str; 5] = [NAMES[0], NAMES[1], NAMES[2], NAMES[3], ASSERTION];
+
+const ASSERTION: &str = "x-mlgate-assertion";
 
 fn named(identity: &Identity, roles: &[String]) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let values = [

@@ -1,7 +1,9 @@
 //! How a request gets through: identify, resolve, authorize, forward, record.
 
 mod address;
+mod asked;
 mod assertion;
+mod decide;
 mod forward;
 mod headers;
 mod identify;
@@ -15,6 +17,8 @@ mod stopped;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 
 use crate::audit::Audit;
 use crate::config::{self, Config, OnAuditFailure};
@@ -34,8 +38,11 @@ use introduce::{Introduction, Introductions};
 use record::Trail;
 use site::Site;
 
+pub use asked::{Asked, Misasked, Shown, must_be_web, split as split_url};
 pub use assertion::Assertions;
+pub use decide::Granted;
 pub use forward::Response;
+pub use headers::TakenOff;
 pub use incoming::{Incoming, Seen, is_navigation};
 pub use recheck::{Means, Rechecks};
 pub use record::Record;
@@ -56,6 +63,8 @@ pub struct Gate {
     trail: Arc<Trail>,
     /// `limits.requests`.
     limit: Option<Throttle>,
+    /// Places for ingresses that ask.
+    checks: Semaphore,
 }
 
 /// One MLflow server, with what is known of it.
@@ -119,6 +128,7 @@ impl Gate {
                 .limits
                 .requests
                 .map(|rate| Throttle::new(parts.store, "requests", rate)),
+            checks: Semaphore::new(decide::AT_ONCE),
             config,
         }
     }

@@ -73,6 +73,7 @@ impl Trail {
             http: Some(Http {
                 method: incoming.method().to_owned(),
                 path: incoming.whole_path().to_owned(),
+                check: incoming.asked_by().map(Into::into),
                 ..Http::default()
             }),
         };

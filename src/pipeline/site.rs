@@ -45,6 +45,12 @@ impl Site {
         named.unwrap_or(&self.authority)
     }
 
+    /// The origin of a host that browsers reach by the scheme of `public_url`, as they write it.
+    fn origin_of(&self, host: &str) -> Option<String> {
+        let url = url::Url::parse(&format!("{}://{host}/", self.scheme.to_str().ok()?)).ok()?;
+        Some(url.origin().ascii_serialization())
+    }
+
     /// What no honest client gets wrong.
     pub(super) fn must_be_well_formed(&self, incoming: &Incoming, header_size: usize) -> Result<(), Stopped> {
         let line = incoming.whole_path().len() + incoming.query().map_or(0, str::len);
@@ -71,7 +77,8 @@ impl Site {
         if !path.starts_with('/') {
             return Err(Stopped::Malformed("The request's target is no path.".to_owned()));
         }
-        if !path.starts_with(&self.base) || !incoming.path().starts_with('/') {
+        let base = self.base.get(..incoming.base_length()).unwrap_or(&self.base);
+        if !path.starts_with(base) || !incoming.path().starts_with('/') {
             return Err(Stopped::Elsewhere);
         }
         Ok(())
@@ -82,7 +89,13 @@ impl Site {
         if caller.via != Via::Session || !incoming.changes_something() {
             return Ok(());
         }
-        if is_from_here(incoming, &self.origin) {
+        // Behind an ingress, our own pages are those of the host that it was asked for. The cookie travels over one scheme.
+        let origin = match (incoming.asked_by(), incoming.host()) {
+            (Some(_), Some(host)) => self.origin_of(host),
+            (Some(_), None) => None,
+            (None, _) => Some(self.origin.clone()),
+        };
+        if origin.is_some_and(|origin| is_from_here(incoming, &origin)) {
             Ok(())
         } else {
             Err(Stopped::CrossSite)

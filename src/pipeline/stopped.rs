@@ -39,6 +39,8 @@ pub enum Stopped {
     StoreAway,
     /// The identity provider cannot confirm the person's groups, and what it said last is too old.
     ProviderAway,
+    /// More ingresses ask at once than are answered in time.
+    Busy,
     /// The trail cannot be written, and `audit.on_failure` is `refuse`.
     TrailAway,
     /// The body moves less than 1 KiB in 30 s.
@@ -123,6 +125,10 @@ impl Stopped {
                 "Your identity provider cannot be reached, so the gateway cannot tell your groups. Nobody was signed out.",
             ),
             Self::TrailAway => away("The gateway cannot write its audit trail, and lets nothing through without."),
+            Self::Busy => Told {
+                retry_after: Some(1),
+                ..away("The gateway is asked more than it can answer in time.")
+            },
             Self::TooSlow => told(408, INVALID, Code::Malformed, "The request's body came too slowly."),
             Self::ClientLeft => told(499, INVALID, Code::ClientLeft, "The client went away."),
             Self::Upstream(error) => told_upstream(error),

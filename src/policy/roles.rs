@@ -33,6 +33,7 @@ pub struct Policy {
     roles: Vec<Arc<Role>>,
     by_group: HashMap<String, Vec<usize>>,
     by_user: HashMap<String, Vec<usize>>,
+    believes_marks: bool,
     /// Upstreams on which shares count for nothing.
     unshared: Vec<String>,
 }
@@ -76,6 +77,7 @@ impl Policy {
             roles: Vec::new(),
             by_group: HashMap::new(),
             by_user: HashMap::new(),
+            believes_marks: true,
             unshared: Vec::new(),
         };
         for role in roles {
@@ -95,6 +97,13 @@ impl Policy {
             }
         }
         policy
+    }
+
+    /// Where an ingress carries requests whose bodies are not seen, anybody could have written a mark: none of them counts.
+    #[must_use]
+    pub fn without_marks_where(mut self, others_write_them: bool) -> Self {
+        self.believes_marks = !others_write_them;
+        self
     }
 
     /// The same, where some upstreams have `sharing = "off"`.
@@ -135,13 +144,16 @@ impl Policy {
             .filter(|role| role.upstreams.is_empty() || role.upstreams.iter().any(|name| name == upstream))
             .cloned()
             .collect();
-        let holder = Holder {
-            user: identity.qualified_user(),
-            groups: if self.unshared.iter().any(|name| name == upstream) {
-                Vec::new()
-            } else {
-                identity.qualified_groups().collect()
+        let holder = match self.believes_marks {
+            true => Holder {
+                user: identity.qualified_user(),
+                groups: if self.unshared.iter().any(|name| name == upstream) {
+                    Vec::new()
+                } else {
+                    identity.qualified_groups().collect()
+                },
             },
+            false => Holder::default(),
         };
         Roles {
             held,

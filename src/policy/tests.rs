@@ -481,3 +481,23 @@ proptest! {
         prop_assert_eq!(allowed, expected);
     }
 }
+
+#[test]
+fn a_mark_that_others_could_have_written_gives_nothing() {
+    let reads = role("r", &["corp:team"], &[(Some(Permission::Read), Kind::Prompt, "p")]);
+    let mine = || {
+        vec![Access::on(
+            Permission::Read,
+            marked(Some("corp:alice"), &[("corp:team", Permission::Read)]),
+        )]
+    };
+    let asked = |others| {
+        ask(
+            &Policy::new(std::slice::from_ref(&reads)).without_marks_where(others),
+            Some(caller(&["team"])),
+            mine(),
+        )
+    };
+    assert_eq!(asked(false), Ok(()));
+    assert_eq!(asked(true), Err(ReasonCode::NotGranted));
+}

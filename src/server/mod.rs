@@ -23,6 +23,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::sync::watch::{Sender, channel};
+use tokio::task::JoinHandle;
 
 use crate::audit::{Actor, Audit, Event, Outcome, Why};
 use crate::config::{self, Config, StoreKind};
@@ -33,6 +35,7 @@ use crate::store;
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::{Finished, Traces};
 use crate::web::admin_api::{self, AdminParts};
+use crate::web::envoy;
 use crate::web::front::Front;
 use crate::web::health::{self, Health};
 
@@ -56,6 +59,8 @@ pub struct Server {
     main: TcpListener,
     admin: TcpListener,
     socket: UnixListener,
+    /// For Envoy's gRPC.
+    asked: Option<TcpListener>,
     certificate: Option<Arc<Certificate>>,
 }
 
@@ -107,6 +112,7 @@ impl Server {
             main: listen(config.listen.address)?,
             admin: listen(config.listen.admin_address)?,
             socket: operators_socket(&config.listen.admin_socket)?,
+            asked: config.listen.ext_authz_address.map(listen).transpose()?,
             force: InForce {
                 gate: web::Data::new(ArcSwap::from_pointee(gate)),
                 front: web::Data::new(ArcSwap::from_pointee(front)),
@@ -155,11 +161,13 @@ impl Server {
             main,
             admin,
             socket,
+            asked,
             certificate,
         } = self;
         let main = listener::serve(&config, &force, &lasting, main, certificate.clone())?;
         let operators = serve_operators(&force, admin, socket)?;
         let handles = [main.handle(), operators.handle()];
+        let (envoy, envoy_stops) = serve_envoy(&force, asked)?;
         let mut running = actix_web::rt::spawn(main);
         let aside = actix_web::rt::spawn(operators);
         let chores = actix_web::rt::spawn(chores(force.clone(), lasting.clone()));
@@ -178,8 +186,11 @@ impl Server {
             () = reloads.until_stopped() => {
                 force.health.stopping.store(true, Ordering::Release);
                 tracing::info!("stopping: requests under way may finish");
+                // Nobody listens where it is off.
+                let _ = envoy_stops.send(true);
                 stop(&handles).await;
                 running.await??;
+                envoy.await?;
             }
         }
         aside.await??;
@@ -217,6 +228,27 @@ async fn close_trail(lasting: Lasting) {
         // Blocks until the writer's thread has ended.
         let _ = tokio::task::spawn_blocking(move || audit.close()).await;
     }
+}
+
+/// Envoy's gRPC, on this thread: a decision takes less than the message around it.
+fn serve_envoy(force: &InForce, listener: Option<TcpListener>) -> Result<(JoinHandle<()>, Sender<bool>)> {
+    let (stop, stopped) = channel(false);
+    let door = envoy::Door {
+        gate: force.gate.clone(),
+        front: force.front.clone(),
+    };
+    let listener = listener
+        .map(|listener| {
+            listener.set_nonblocking(true)?;
+            tokio::net::TcpListener::from_std(listener)
+        })
+        .transpose()?;
+    let serving = actix_web::rt::spawn(async move {
+        if let Some(listener) = listener {
+            envoy::serve(listener, door, stopped).await;
+        }
+    });
+    Ok((serving, stop))
 }
 
 /// Metrics and health by TCP, the operator's commands by the socket alone.
@@ -447,6 +479,10 @@ fn must_not_need_a_restart(old: &Config, new: &Config) -> Result<()> {
         (
             "listen.admin_socket",
             old.listen.admin_socket != new.listen.admin_socket,
+        ),
+        (
+            "listen.ext_authz_address",
+            old.listen.ext_authz_address != new.listen.ext_authz_address,
         ),
         ("listen.http2", old.listen.http2 != new.listen.http2),
         ("listen.tls", tls(old) != tls(new)),

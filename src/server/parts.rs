@@ -73,7 +73,10 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
         clock.clone(),
         random.clone(),
     ));
-    let policy = Arc::new(Policy::new(&config.roles).sharing_on(&config.upstreams));
+    let policy = Policy::new(&config.roles)
+        .sharing_on(&config.upstreams)
+        .without_marks_where(config.is_asked());
+    let policy = Arc::new(policy);
     let sealer = Arc::new(Sealer::new(&session.secrets, random.clone()));
     let providers = providers::all(&config, lasting, &sealer)?;
     let mut ways = ways(&providers);

@@ -10,9 +10,39 @@ use crate::pipeline::{Gate, Halted, Stopped, Told, is_navigation};
 
 use super::pages::{Fault, Pages, Refused, Trouble};
 
+/// What was asked for, and by whom.
+#[derive(Debug)]
+pub(super) struct Asking<'a> {
+    pub(super) is_navigation: bool,
+    /// The path and query on this site, or the whole URL on another.
+    pub(super) asked: &'a str,
+    /// Of this site, for who is elsewhere; else empty.
+    pub(super) origin: &'a str,
+}
+
+impl<'a> Asking<'a> {
+    pub(super) fn of(request: &'a HttpRequest) -> Self {
+        Self {
+            is_navigation: is_navigation(request),
+            asked: request.uri().path_and_query().map_or("/", |asked| asked.as_str()),
+            origin: "",
+        }
+    }
+
+    /// Where somebody who is stopped for not being signed in becomes so.
+    pub(super) fn sign_in(&self, pages: &Pages, stopped: &Stopped) -> Option<String> {
+        let path = match stopped {
+            Stopped::AskAgain(provider) => pages.path_at_provider(provider, self.asked),
+            stopped if stopped.told("").status == 401 => pages.path_with_rd("/auth/login", self.asked),
+            _ => return None,
+        };
+        Some(format!("{}{path}", self.origin))
+    }
+}
+
 /// Answers a request that ended early, and closes its record first.
 pub(super) async fn answer(
-    request: &HttpRequest,
+    asking: &Asking<'_>,
     gate: &Gate,
     pages: &Pages,
     request_id: &str,
@@ -20,7 +50,7 @@ pub(super) async fn answer(
 ) -> HttpResponse {
     let Halted { stopped, mut record } = halted;
     let mut told = stopped.told(&gate.login_url());
-    let response = render(request, pages, request_id, &stopped, &told);
+    let response = render(asking, pages, request_id, &stopped, &told);
     let length = match actix_web::body::MessageBody::size(response.body()) {
         actix_web::body::BodySize::Sized(length) => length,
         actix_web::body::BodySize::None | actix_web::body::BodySize::Stream => 0,
@@ -36,7 +66,7 @@ pub(super) async fn answer(
         Ok(()) => response,
         Err(_) => {
             told = Stopped::TrailAway.told(&gate.login_url());
-            render(request, pages, request_id, &Stopped::TrailAway, &told)
+            render(asking, pages, request_id, &Stopped::TrailAway, &told)
         }
     }
 }
@@ -46,7 +76,7 @@ fn log(stopped: &Stopped, request_id: &str) {
     match stopped {
         Stopped::Upstream(error) => tracing::warn!(request_id, %error, "MLflow failed"),
         Stopped::NotUnderstood(error) => tracing::info!(request_id, %error, "a request was not understood"),
-        Stopped::StoreAway | Stopped::TrailAway | Stopped::ProviderAway | Stopped::IssuerAway => {
+        Stopped::StoreAway | Stopped::TrailAway | Stopped::ProviderAway | Stopped::IssuerAway | Stopped::Busy => {
             tracing::warn!(request_id, ?stopped, "the gateway cannot serve");
         }
         Stopped::Network
@@ -66,20 +96,21 @@ fn log(stopped: &Stopped, request_id: &str) {
     }
 }
 
-fn render(request: &HttpRequest, pages: &Pages, request_id: &str, stopped: &Stopped, told: &Told) -> HttpResponse {
-    if !is_navigation(request) {
+fn render(asking: &Asking<'_>, pages: &Pages, request_id: &str, stopped: &Stopped, told: &Told) -> HttpResponse {
+    if !asking.is_navigation {
         return for_program(told, request_id);
     }
-    let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str());
     match stopped {
-        Stopped::NotSignedIn => sign_in(&pages.path_with_rd("/auth/login", asked)),
-        Stopped::AskAgain(provider) => sign_in(&pages.path_at_provider(provider, asked)),
+        Stopped::NotSignedIn | Stopped::AskAgain(_) => match asking.sign_in(pages, stopped) {
+            Some(location) => sign_in(&location),
+            None => for_program(told, request_id),
+        },
         Stopped::Refused(refusal) => {
             let page = pages.refused(&Refused {
                 caller: refusal.caller.as_ref(),
                 roles: &refusal.roles.names(),
                 reason: &told.reason,
-                return_to: asked,
+                return_to: asking.asked,
                 request_id: Some(request_id),
             });
             page.into()
@@ -98,6 +129,7 @@ fn render(request: &HttpRequest, pages: &Pages, request_id: &str, stopped: &Stop
         | Stopped::ProviderAway
         | Stopped::IssuerAway
         | Stopped::TrailAway
+        | Stopped::Busy
         | Stopped::TooSlow
         | Stopped::ClientLeft
         | Stopped::Upstream(_) => for_person(pages, told, request_id),

@@ -4,8 +4,10 @@ pub mod account;
 pub mod admin_api;
 pub mod assets;
 pub mod callback;
+mod check;
 pub mod csrf;
 pub mod device;
+pub mod envoy;
 mod error;
 pub mod front;
 mod guard;
@@ -43,6 +45,7 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             .configure(share::configure)
             .configure(assets::configure)
             .configure(jwks::configure)
+            .configure(check::configure)
             .configure(oauth2::configure)
             .configure(device::configure)
             // Nothing under /auth is MLflow's, whatever it may have there one day.

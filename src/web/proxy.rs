@@ -5,8 +5,9 @@ use arc_swap::ArcSwap;
 
 use crate::pipeline::{Gate, Incoming};
 
+use super::error::{self, Asking};
 use super::front::Front;
-use super::{error, guard};
+use super::guard;
 
 pub(super) async fn pass(
     request: HttpRequest,
@@ -24,7 +25,8 @@ pub(super) async fn pass(
         Err(halted) => {
             let pages = &front.load().pages;
             let id = seen.id.as_str();
-            let mut answer = Box::pin(error::answer(&request, &gate, pages, id, halted)).await;
+            let asking = Asking::of(&request);
+            let mut answer = Box::pin(error::answer(&asking, &gate, pages, id, halted)).await;
             guard::name(&mut answer, id);
             answer
         }

@@ -14,9 +14,10 @@ use crate::sessions::Session;
 
 use super::account::{sign_in_first, signed_form};
 use super::csrf::Binding;
+use super::error::{self, Asking};
 use super::front::{FORM_LIMIT, Here};
+use super::guard;
 use super::pages::{Fault, Page, Site};
-use super::{error, guard};
 
 const PATH: &str = "/auth/share";
 const PERMISSIONS: [Permission; 4] = [Permission::Read, Permission::Use, Permission::Edit, Permission::Manage];
@@ -132,7 +133,7 @@ async fn ask(request: &HttpRequest, gate: &web::Data<ArcSwap<Gate>>, asked: Shar
 async fn answer(here: &Here, request: &HttpRequest, gate: &web::Data<ArcSwap<Gate>>, halted: Halted) -> HttpResponse {
     let gate = gate.load_full();
     let id = here.visitor().request_id.unwrap_or_default();
-    error::answer(request, &gate, here.pages(), id, halted).await
+    error::answer(&Asking::of(request), &gate, here.pages(), id, halted).await
 }
 
 fn told_wrong(here: &Here, text: &str) -> HttpResponse {

@@ -198,11 +198,6 @@ fn public_url_may_carry_a_path_and_nothing_else() {
 fn what_comes_later_is_refused_and_not_ignored() {
     let later = [
         (
-            "[listen]\next_authz_address = \"127.0.0.1:9\"\n",
-            "listen.ext_authz_address",
-        ),
-        ("[check]\nendpoints = [\"auth-request\"]\n", "check.endpoints"),
-        (
             "[session]\nstore = \"redis\"\nredis_url = \"redis-sentinel://a\"\n",
             "session.redis_url",
         ),
@@ -216,6 +211,39 @@ fn what_comes_later_is_refused_and_not_ignored() {
     }
     let quiet = "[listen]\nhttp2 = false\next_authz_address = \"\"\n[check]\nendpoints = []\n[limits]\nrequests = \"\"\n[[provider]]\nid = \"g\"\nkind = \"oidc\"\nissuer = \"https://accounts.google.com\"\nclient_id = \"x\"\ngoogle_groups = \"off\"\n";
     assert!(with(quiet).is_ok());
+}
+
+#[test]
+fn an_ingress_that_asks_must_be_known() {
+    let check = |trusted: &str, endpoints: &str| {
+        with(&format!(
+            "[network]\ntrusted_proxies = [{trusted}]\n[check]\nendpoints = [{endpoints}]\n"
+        ))
+    };
+    let all = "\"auth-request\", \"forward-auth\", \"ext-authz\"";
+    let config = check("\"10.0.0.0/8\"", all).unwrap();
+    assert_eq!(config.check.endpoints.len(), 3);
+    assert!(check("", "").unwrap().check.endpoints.is_empty());
+    let grpc = |trusted: &str| {
+        with(&format!(
+            "[listen]\next_authz_address = \"127.0.0.1:9\"\n[network]\ntrusted_proxies = [{trusted}]\n"
+        ))
+    };
+    assert!(grpc("\"10.0.0.0/8\"").unwrap().listen.ext_authz_address.is_some());
+    refused(grpc(""), "listen.ext_authz_address", "network.trusted_proxies");
+    refused(grpc("\"::/0\""), "listen.ext_authz_address", "every address");
+    refused(check("", all), "check.endpoints", "network.trusted_proxies");
+    refused(check("\"0.0.0.0/0\"", all), "check.endpoints", "every address");
+    refused(
+        check("\"10.0.0.0/8\", \"::/0\"", all),
+        "check.endpoints",
+        "every address",
+    );
+    refused(
+        check("\"10.0.0.0/8\"", "\"auth_request\""),
+        "check.endpoints[0]",
+        "must be",
+    );
 }
 
 #[test]
