@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import threading
 import time
@@ -19,6 +20,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from flask import Response, request
 from werkzeug.datastructures import Authorization
+
+_log = logging.getLogger(__name__)
 
 HEADER = "X-Mlgate-Assertion"
 CLOCK_SKEW = 60
@@ -112,8 +115,6 @@ def authorize() -> Authorization | Response:
         # Never a name of MLflow's own, such as its administrator's.
         name = f"{said['provider']}:{said['preferred_username']}"
     except (Refused, KeyError, TypeError) as error:
-        import logging
-
-        logging.getLogger(__name__).warning("An assertion was refused: %s", error)
+        _log.warning("An assertion was refused: %s", error)
         return Response("You are not authenticated.", 401)
     return Authorization("basic", {"username": name, "password": ""})
