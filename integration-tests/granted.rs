@@ -27,7 +27,7 @@ use crate::lists::run;
 const COUNT: usize = 8;
 
 fn team(index: usize) -> &'static str {
-    if index % 2 == 0 { "a" } else { "b" }
+    if index.is_multiple_of(2) { "a" } else { "b" }
 }
 
 fn experiment(index: usize) -> String {

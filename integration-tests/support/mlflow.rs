@@ -93,7 +93,7 @@ impl Mlflow {
             version,
             authority,
             server,
-            folder: folder,
+            folder,
         }
     }
 
