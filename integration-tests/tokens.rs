@@ -169,12 +169,18 @@ fn an_admin_lists_and_ends_tokens_and_sessions_from_elsewhere() {
     // Refused, each beside what passes: no admin, an admin's token that may only read, nobody, an admin's cookie.
     let (code, _, said) = mlgate(&gateway.token("mona"), &["tokens", "revoke", id, "--url", &url]);
     assert!(code == 3 && said.contains("admins"), "{code} {said}");
-    let reading = make(
-        &gateway,
-        &gateway.sign_in("ada"),
-        &[("name", "r"), ("lifetime", "60"), ("read_only", "on")],
-    );
-    assert_eq!(mlgate(&shown(&reading), &["tokens", "list", "--url", &url]).0, 3);
+    for less in [("read_only", "on"), ("experiments", "*")] {
+        let made = make(
+            &gateway,
+            &gateway.sign_in("ada"),
+            &[("name", "less"), ("lifetime", "60"), less],
+        );
+        assert_eq!(
+            mlgate(&shown(&made), &["tokens", "list", "--url", &url]).0,
+            3,
+            "{less:?}"
+        );
+    }
     assert_eq!(mlgate("mlg_pat_garbage", &["tokens", "list", "--url", &url]).0, 4);
     assert_eq!(
         mlgate("", &["tokens", "list", "--url", &url]).0,

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 
 use crate::audit::Audit;
 use crate::config::{self, Config, OnAuditFailure};
-use crate::domain::{Caller, Clock, Random};
+use crate::domain::{Caller, Clock, Random, Scope};
 use crate::mlflow::{self, Mlflow, Source};
 use crate::outbound::UpstreamClient;
 use crate::policy::{Permit, Policy};
@@ -247,10 +247,10 @@ impl Gate {
         address::may_connect(address, &self.config.network)
     }
 
-    /// Whether a caller reaches the operator's pages, on whichever upstream. A token that may only read does not.
+    /// Whether a caller reaches the operator's pages, on whichever upstream. A token that holds less than its owner does not.
     pub fn is_admin(&self, caller: &Caller) -> bool {
         let holds = |upstream: &Upstream| self.policy.roles_of(&caller.identity, &upstream.name).are_admin();
-        !caller.scope.read_only && self.upstreams.iter().any(holds)
+        caller.scope == Scope::default() && self.upstreams.iter().any(holds)
     }
 
     pub fn is_trusted(&self, address: IpAddr) -> bool {
