@@ -116,8 +116,6 @@ pub(crate) fn odd_targets(mine: &Place, theirs: &Place) -> Vec<String> {
     ];
     all.extend(files.iter().map(|spelt| file(spelt)));
     let queries = [
-        "",
-        "?path=",
         "?path=.",
         "?path=..",
         &format!("?path={id}"),
