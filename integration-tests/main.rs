@@ -61,4 +61,5 @@ mod tokens;
 mod traces;
 mod trusted_issuers;
 mod ui;
+mod vendors;
 mod workspaces;
