@@ -18,7 +18,10 @@ fn start(port: u16, mlflow_port: u16, provider: &str, provider_port: u16) -> (Se
     let log = std::fs::File::create(root().join("target/demo-test.log")).unwrap();
     // `make demo` runs this very script; only the binary is the one that was built for the tests.
     let mut demo = Server::start(
-        Command::new(root().join("config/demo/run.sh"))
+        // Whatever started the tests may ignore SIGINT, and a shell cannot trap what it was born ignoring.
+        Command::new("env")
+            .arg("--default-signal=INT")
+            .arg(root().join("config/demo/run.sh"))
             .env("MLGATE_BIN", env!("CARGO_BIN_EXE_mlgate"))
             .env("DEMO_PORT", port.to_string())
             .env("DEMO_MLFLOW_PORT", mlflow_port.to_string())
