@@ -233,6 +233,10 @@ pub trait Requires {
     fn changes(&self) -> bool {
         false
     }
+    /// Whether somebody else decides what its accesses leave open: what a token for some experiments alone does not get.
+    fn is_left_to_others(&self) -> bool {
+        false
+    }
     /// MLflow's workspace that it is about; `None`: none was named, which is MLflow's `default`.
     fn workspace(&self) -> Option<&str> {
         None

@@ -87,6 +87,8 @@ pub struct Request {
     pub accesses: Vec<Access>,
     /// It changes something, and MLflow decides whether it may: the accesses say nothing of it.
     pub changes: bool,
+    /// MLflow's own roles decide what of it may be had: the accesses name nothing that it touches.
+    pub is_left_to_mlflow: bool,
     /// Named by the client, which needs USE on it.
     pub workspace: Option<String>,
     pub outgoing: Outgoing,
@@ -118,6 +120,10 @@ impl Requires for Request {
 
     fn changes(&self) -> bool {
         self.changes
+    }
+
+    fn is_left_to_others(&self) -> bool {
+        self.is_left_to_mlflow
     }
 
     fn workspace(&self) -> Option<&str> {

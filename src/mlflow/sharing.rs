@@ -74,6 +74,7 @@ impl Mlflow {
             },
             accesses,
             changes: asked.change.is_some(),
+            is_left_to_mlflow: false,
             workspace,
             outgoing: Outgoing {
                 method: Method::POST,

@@ -212,6 +212,7 @@ impl Mlflow {
             action: row.action,
             accesses,
             changes: self.mlflow_roles && !row.is_read(),
+            is_left_to_mlflow: self.mlflow_roles,
             workspace,
             outgoing: Outgoing {
                 method,
@@ -274,6 +275,7 @@ impl Mlflow {
             action: row.action,
             accesses,
             changes: self.mlflow_roles && !row.is_read(),
+            is_left_to_mlflow: self.mlflow_roles,
             workspace,
             outgoing: Outgoing {
                 method,

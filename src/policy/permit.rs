@@ -120,6 +120,11 @@ pub(super) fn decide<T: Requires>(caller: Option<&Caller>, roles: &Roles, reques
     if caller.scope.read_only && request.changes() {
         return Err(Reason::new(ReasonCode::ReadOnlyToken, "This token may only read."));
     }
+    // Whoever decides further does not know the token's limit, and would go by all that its owner may.
+    if caller.scope.experiments.is_some() && request.is_left_to_others() {
+        let text = "This token is limited to experiments that are named in it, which cannot be held where MLflow's own roles decide.";
+        return Err(Reason::new(ReasonCode::TokenScope, text));
+    }
     let mut by = None;
     for access in accesses {
         if let Access::On { permission, .. } | Access::AnyOf { permission, .. } = access

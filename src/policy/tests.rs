@@ -482,6 +482,38 @@ fn a_token_that_may_only_read_changes_nothing_that_others_decide_on() {
     assert_eq!((may(true, false), may(false, true)), (Ok(()), Ok(())));
 }
 
+struct LeftToOthers(bool);
+
+impl Requires for LeftToOthers {
+    fn action(&self) -> &'static str {
+        "test.ask"
+    }
+
+    fn accesses(&self) -> &[Access] {
+        &[Access::Member]
+    }
+
+    fn is_left_to_others(&self) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn a_token_for_some_experiments_gets_nothing_that_others_decide_on() {
+    let policy = Policy::new(&[role("admin", &["corp:team"], &[])]);
+    let may = |limit: Option<&str>, is_left| {
+        let mut alice = caller(&["team"]);
+        alice.scope.experiments = limit.map(|pattern| vec![pattern.to_owned()].into());
+        let standing = policy.standing(&alice.identity, "production");
+        policy
+            .authorize(Some((alice, &standing)), LeftToOthers(is_left))
+            .map(|_| ())
+            .map_err(|refusal| refusal.reason.code)
+    };
+    assert_eq!(may(Some("*"), true), Err(ReasonCode::TokenScope));
+    assert_eq!((may(Some("*"), false), may(None, true)), (Ok(()), Ok(())));
+}
+
 struct Within(Vec<Access>, Option<&'static str>);
 
 impl Requires for Within {
