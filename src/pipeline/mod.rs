@@ -44,7 +44,7 @@ pub use asked::{Asked, Misasked, Shown, must_be_web, split as split_url};
 pub use assertion::Assertions;
 pub use decide::Granted;
 pub use forward::Response;
-pub use headers::TakenOff;
+pub use headers::{TakenOff, is_twin};
 pub use incoming::{Incoming, Seen, is_navigation};
 pub use recheck::{Means, Rechecks};
 pub use record::Record;
