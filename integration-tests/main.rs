@@ -12,6 +12,7 @@ mod audit;
 mod borrowed;
 mod chart;
 mod check;
+mod check_envoy;
 mod check_grpc;
 mod client;
 mod cost;
