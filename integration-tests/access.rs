@@ -63,6 +63,8 @@ fn permission(need: Need) -> Asked {
         // No alias is protected.
         Need::MovesAlias(..) | Need::MovesStage(..) | Need::MovesAll(..) => Asked::Role,
         Need::Server(permission) => Asked::Server(permission),
+        // It is not asked for its list.
+        Need::Relay(_) => Asked::Server(Permission::Manage),
         Need::Every(_, permission)
         | Need::Experiment(permission, _)
         | Need::ExperimentNamed(permission, _)
