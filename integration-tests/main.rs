@@ -54,7 +54,6 @@ mod serving;
 mod sharing;
 mod spellings;
 mod store;
-mod store_replicas;
 mod teams;
 mod terminal;
 mod terminal_job;

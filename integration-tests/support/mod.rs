@@ -18,6 +18,7 @@ pub mod oauth;
 pub mod oidc;
 pub mod process;
 pub mod redis;
+pub mod redis_group;
 pub mod saml;
 pub mod simplesaml;
 pub mod terminal;
