@@ -22,6 +22,7 @@ mod device;
 mod entra_groups;
 mod every_provider;
 mod exchange;
+mod full_disk;
 mod google_groups;
 mod granted;
 mod graphql;
