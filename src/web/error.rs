@@ -197,6 +197,11 @@ pub(super) fn not_admitted() -> HttpResponse {
     for_program(&Stopped::Network.told(""), "")
 }
 
+/// For a request to one of our own pages whose headers are larger than `limits.header_size`.
+pub(super) fn too_many_headers() -> HttpResponse {
+    for_program(&Stopped::HeadersTooLarge.told(""), "")
+}
+
 /// For a path under `/auth` that is none.
 pub(super) fn not_found() -> HttpResponse {
     let reason = Reason::new(ReasonCode::UnknownRoute, "There is no such page.");
