@@ -392,7 +392,7 @@ fn certificate_and_key_must_belong_together() {
     );
     refused(
         load("cert_file = \"key.pem\"\nkey_file = \"key.pem\""),
-        "listen.tls.key_file",
+        "listen.tls.cert_file",
         "no PEM certificate",
     );
     refused(load("cert_file = \"cert.pem\""), "listen.tls.key_file", "is missing");
