@@ -1,25 +1,28 @@
 //! The store's promises, in memory and in Redis.
 
+mod groups;
+mod replicas;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mlgate::config::StoreKind;
+use mlgate::config::{RedisUrl, StoreKind};
 use mlgate::domain::{Secret, SystemClock};
 use mlgate::store::{Store, connect};
 
 use crate::support::redis::Redis;
 
-pub const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_secs(60);
 /// The contract's: an end is everywhere, and Redis' return is noticed, within this.
-pub const FIVE_SECONDS: Duration = Duration::from_secs(5);
+const FIVE_SECONDS: Duration = Duration::from_secs(5);
 
-pub fn open(kind: &StoreKind) -> Arc<dyn Store> {
+fn open(kind: &StoreKind) -> Arc<dyn Store> {
     connect(kind, Arc::new(SystemClock)).unwrap()
 }
 
 /// Asks again and again until it is so; how long that took.
-pub async fn until<F: Future<Output = bool>>(limit: Duration, what: &str, holds: impl Fn() -> F) -> Duration {
+async fn until<F: Future<Output = bool>>(limit: Duration, what: &str, holds: impl Fn() -> F) -> Duration {
     let start = Instant::now();
     while !holds().await {
         assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
@@ -212,16 +215,7 @@ async fn a_redis_that_cannot_show_its_certificate_is_not_trusted() {
     .unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
     let insecure = Secret::new(format!("{}/#insecure", url.expose()));
-    assert!(
-        connect(
-            &StoreKind::Redis {
-                url: insecure,
-                ca_file: None
-            },
-            Arc::new(SystemClock)
-        )
-        .is_err()
-    );
+    assert!(RedisUrl::parse(insecure).is_err());
 }
 
 #[tokio::test]

@@ -10,20 +10,20 @@ use mlgate::sessions::{SessionError, Sessions, Settings};
 use mlgate::store::Store;
 use mlgate::tokens::{self, Tokens};
 
-use crate::store::{FIVE_SECONDS, MINUTE, open, until};
+use super::{FIVE_SECONDS, MINUTE, open, until};
 use crate::support::redis::Redis;
 
-const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// One replica's view of a store.
-struct Replica {
-    sessions: Sessions,
-    tokens: Tokens,
-    store: Arc<dyn Store>,
+pub struct Replica {
+    pub sessions: Sessions,
+    pub tokens: Tokens,
+    pub store: Arc<dyn Store>,
 }
 
 impl Replica {
-    async fn on(kind: &StoreKind, outage_grace: Duration) -> Self {
+    pub async fn on(kind: &StoreKind, outage_grace: Duration) -> Self {
         let store = open(kind);
         until(FIVE_SECONDS, "the store answers", || async {
             store.ping().await.is_ok()
@@ -57,12 +57,12 @@ impl Replica {
         }
     }
 
-    async fn knows(&self, cookie: &Secret) -> bool {
+    pub async fn knows(&self, cookie: &Secret) -> bool {
         self.sessions.find(cookie.expose()).await.unwrap().is_some()
     }
 }
 
-fn alice() -> Identity {
+pub fn alice() -> Identity {
     Identity {
         provider: "google".into(),
         subject: "subject-1234".into(),
