@@ -41,7 +41,7 @@ image: ## the container image mlgate:VERSION, by docker, podman or buildah, whic
 
 sbom: ## what the program is made of, as CycloneDX: target/mlgate.cdx.json
 	@integration-tests/setup.sh cargo-cyclonedx
-	@PATH="$$PATH:$$PWD/target/parts/cargo/bin" cargo cyclonedx --format json --override-filename mlgate.cdx
+	@PATH="$$PATH:$$PWD/target/parts/cargo/bin" cargo cyclonedx --format json --spec-version 1.5 --override-filename mlgate.cdx
 	@mv mlgate.cdx.json target/mlgate.cdx.json
 
 chart: ## the Helm chart, linted and packed into target/chart
