@@ -7,6 +7,7 @@ mod access;
 mod active_directory;
 mod aliases;
 mod architecture;
+mod artifacts;
 mod attribution;
 mod audit;
 mod borrowed;
