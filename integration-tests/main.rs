@@ -50,6 +50,7 @@ mod saml_forged;
 mod saml_logout;
 mod saml_metadata;
 mod saml_providers;
+mod screens;
 mod serving;
 mod sharing;
 mod spellings;
