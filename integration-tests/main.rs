@@ -25,6 +25,7 @@ mod exchange;
 mod google_groups;
 mod granted;
 mod graphql;
+mod greed;
 mod ingress;
 mod judges;
 mod ldap;

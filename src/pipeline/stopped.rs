@@ -224,6 +224,7 @@ fn told_mlflow(error: &MlflowError) -> Told {
             Code::UpstreamTimeout,
             "MLflow did not answer in time.",
         ),
+        MlflowError::Busy => Stopped::Busy.told(""),
         MlflowError::NotReady => away("The gateway does not know MLflow's version yet: it may still be starting."),
     }
 }
@@ -261,6 +262,7 @@ impl From<MlflowError> for Stopped {
     fn from(error: MlflowError) -> Self {
         match error {
             MlflowError::ClientLeft => Self::ClientLeft,
+            MlflowError::Busy => Self::Busy,
             error => Self::NotUnderstood(error),
         }
     }
