@@ -376,7 +376,7 @@ fn what_is_sent_names_nothing_that_was_not_granted_and_is_what_came() {
                     .collect(),
             };
             let policy = Policy::new(&[role]);
-            let request = match mlflow.request(&mut asked.clone(), None).await {
+            let request = match mlflow.request(&mut asked.clone(), None, &|_| true).await {
                 Ok(request) => request,
                 Err(MlflowError::Malformed(_)) => continue,
                 Err(error) => panic!("{asked:?}: {error}"),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::gateway::Setup;
 use crate::support::http::{Request, Response};
-use crate::support::mlflow::{Mlflow, NEWEST};
+use crate::support::mlflow::{MIDDLE, Mlflow, NEWEST};
 use crate::support::person::Person;
 
 const ROLES: &str = r#"
@@ -126,6 +126,22 @@ fn a_judge_calls_what_who_asks_it_may_use() {
     ] {
         assert!(!passed(&answer), "{what}: {} {}", answer.status, answer.text());
     }
+}
+
+#[test]
+fn a_judge_on_a_server_without_endpoints_is_decided_by_the_name_it_gives() {
+    let mlflow = Mlflow::shared(MIDDLE);
+    let mut setup = Setup::new(&mlflow.url());
+    setup.sections = ROLES.to_owned();
+    let gateway = setup.start();
+    let tom = Person::new(&gateway, "tom-a");
+    let id = tom.experiment("a/judged");
+    let register = |model: &str| {
+        let body = registered(&id, "own", model);
+        tom.json("POST", &format!("{THREE}/scorers/register"), &body).status
+    };
+    assert_eq!(register("gateway:/a-judge"), 200, "the control");
+    assert_eq!(register("gateway:/hidden-judge"), 403);
 }
 
 #[test]

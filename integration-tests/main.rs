@@ -28,6 +28,7 @@ mod full_disk;
 mod google_groups;
 mod granted;
 mod graphql;
+mod greed;
 mod ingress;
 mod judges;
 mod ldap;

@@ -110,7 +110,7 @@ pub(super) fn run(asked: &Explain, out: &mut dyn Write) -> io::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let understood = tokio::task::LocalSet::new().block_on(&runtime, async {
         mlflow.refresh().await;
-        mlflow.request(&mut request, Some(&caller.identity)).await
+        mlflow.request(&mut request, Some(&caller.identity), &|_| true).await
     });
     let policy = Policy::new(&config.roles)
         .sharing_on(&config.upstreams)

@@ -10,6 +10,9 @@ use super::MlflowError;
 /// Objects and arrays within each other.
 const DEPTH: usize = 64;
 
+/// Values in one body. Each takes about 100 bytes here, of the two that it may have come in.
+const VALUES: usize = 1_000_000;
+
 fn malformed(text: impl Into<String>) -> MlflowError {
     MlflowError::Malformed(text.into())
 }
@@ -24,9 +27,7 @@ pub fn object(body: &[u8]) -> Result<Map<String, Value>, MlflowError> {
         return Err(malformed("The body starts with a byte order mark."));
     }
     let text = std::str::from_utf8(body).map_err(|_| malformed("The body is not UTF-8."))?;
-    if is_deep(body) {
-        return Err(malformed("The body is nested too deeply."));
-    }
+    weigh(body)?;
     match serde_json::from_str::<Strict>(text) {
         Ok(Strict(Value::Object(map))) => Ok(map),
         Ok(_) => Err(malformed("The body is no JSON object.")),
@@ -39,9 +40,12 @@ pub fn object(body: &[u8]) -> Result<Map<String, Value>, MlflowError> {
     }
 }
 
-/// Counts brackets outside of texts, before a parser recurses over them.
-fn is_deep(body: &[u8]) -> bool {
-    let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
+/// How many values a body holds, about: counted outside of texts, before a parser recurses over them and makes room for each.
+///
+/// # Errors
+/// `Malformed` for more than 64 levels; `TooLarge` for too many values.
+pub fn weigh(body: &[u8]) -> Result<usize, MlflowError> {
+    let (mut depth, mut values, mut in_text, mut escaped) = (0usize, 0usize, false, false);
     for byte in body {
         match byte {
             _ if escaped => escaped = false,
@@ -49,15 +53,20 @@ fn is_deep(body: &[u8]) -> bool {
             b'"' => in_text = !in_text,
             b'{' | b'[' if !in_text => {
                 depth += 1;
+                values += 1;
                 if depth > DEPTH {
-                    return true;
+                    return Err(malformed("The body is nested too deeply."));
                 }
             }
             b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            b',' if !in_text => values += 1,
             _ => {}
         }
     }
-    false
+    if values > VALUES {
+        return Err(MlflowError::TooLarge);
+    }
+    Ok(values)
 }
 
 /// A value in which no object has a key twice.
@@ -249,6 +258,18 @@ mod tests {
         assert!(refused(nested(100_000).as_bytes()) && refused(nested(64).as_bytes()));
         assert!(object(nested(63).as_bytes()).is_ok());
         assert!(object(br#"{"a": "[[[[[[[[\"[[["}"#).is_ok());
+    }
+
+    #[test]
+    fn more_values_than_can_be_held_are_refused_before_they_are_read() {
+        let many = |count: usize| format!(r#"{{"a":[{}0]}}"#, "0,".repeat(count));
+        assert!(matches!(object(many(VALUES).as_bytes()), Err(MlflowError::TooLarge)));
+        assert_eq!(weigh(many(10).as_bytes()).unwrap(), 12);
+        assert_eq!(
+            weigh(br#"{"a": "0,0,0,[{\",,"}"#).unwrap(),
+            1,
+            "commas of texts do not count"
+        );
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub trait Source {
     }
     /// The whole body, for routes whose body decides; `TooLarge` past the limit. At most once.
     async fn body(&mut self) -> Result<Bytes, MlflowError>;
+    /// How long a body may be, unpacked too.
+    fn longest_body(&self) -> usize {
+        64 << 20
+    }
 }
 
 /// Who carries a request to MLflow.
@@ -64,6 +68,9 @@ pub enum MlflowError {
     /// 503: the version is not known yet, so no table holds.
     #[error("MLflow's version is not known yet")]
     NotReady,
+    /// 503: other bodies hold all the room that there is.
+    #[error("the gateway reads as many large bodies as it can")]
+    Busy,
 }
 
 /// The canonical request: what was decided on is what is sent.
@@ -97,6 +104,8 @@ pub struct Request {
     pub outgoing: Outgoing,
     /// Who answers.
     pub answer: Answer,
+    /// The room that its body takes.
+    pub place: Option<Place>,
 }
 
 /// Who answers a permitted request, and what happens to the answer.
@@ -145,6 +154,7 @@ pub mod listing;
 pub mod lookup;
 mod marks;
 mod resolve;
+mod room;
 pub mod routes;
 mod sharing;
 pub mod sources;
@@ -154,5 +164,6 @@ mod unseen;
 mod upstream;
 mod workspace;
 
+pub use room::Place;
 pub use sharing::{Shared, Sharing};
 pub use upstream::Mlflow;

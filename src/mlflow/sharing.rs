@@ -82,6 +82,7 @@ impl Mlflow {
                 body: OutgoingBody::Bytes(Bytes::from(tag.to_string())),
             },
             answer: Answer::Forward,
+            place: None,
         };
         Ok((request, shared))
     }

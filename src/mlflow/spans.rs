@@ -58,14 +58,22 @@ enum Packing {
 impl<'a> Export<'a> {
     /// # Errors
     /// `Malformed` for what is no export or writes a tag that is not a client's; `TooLarge` for what unpacks to too much.
-    pub fn read(body: &'a [u8], content_type: &str, encoding: Option<&str>) -> Result<Self, MlflowError> {
+    pub fn read(
+        body: &'a [u8],
+        content_type: &str,
+        encoding: Option<&str>,
+        longest: usize,
+    ) -> Result<Self, MlflowError> {
         let (body, packing) = match encoding {
             None | Some("" | "identity") => (Cow::Borrowed(body), Packing::None),
             Some("gzip") => (
-                Cow::Owned(unpack(MultiGzDecoder::new(body), body.len())?),
+                Cow::Owned(unpack(MultiGzDecoder::new(body), body.len(), longest)?),
                 Packing::Gzip,
             ),
-            Some("deflate") => (Cow::Owned(unpack(ZlibDecoder::new(body), body.len())?), Packing::Zlib),
+            Some("deflate") => (
+                Cow::Owned(unpack(ZlibDecoder::new(body), body.len(), longest)?),
+                Packing::Zlib,
+            ),
             Some(_) => return Err(malformed("This content encoding is not taken.")),
         };
         let mut traces = BTreeSet::new();
@@ -265,8 +273,8 @@ fn is_misspelt(key: &str, value: &Value) -> bool {
         }
 }
 
-fn unpack(packed: impl Read, size: usize) -> Result<Vec<u8>, MlflowError> {
-    let limit = size.saturating_mul(RATIO).max(AT_LEAST);
+fn unpack(packed: impl Read, size: usize, longest: usize) -> Result<Vec<u8>, MlflowError> {
+    let limit = size.saturating_mul(RATIO).max(AT_LEAST).min(longest);
     let mut unpacked = Vec::new();
     packed
         .take(limit as u64 + 1)
@@ -369,7 +377,7 @@ mod tests {
     use super::*;
 
     fn read(body: &[u8], content_type: &str, encoding: Option<&str>) -> Result<BTreeSet<String>, MlflowError> {
-        Export::read(body, content_type, encoding).map(|export| export.traces)
+        Export::read(body, content_type, encoding, LONGEST).map(|export| export.traces)
     }
 
     fn field(number: u8, inner: &[u8]) -> Vec<u8> {
@@ -384,6 +392,7 @@ mod tests {
     }
 
     const ID: [u8; 16] = [0xab; 16];
+    const LONGEST: usize = 16 << 20;
     const PROTOBUF: &str = "application/x-protobuf";
 
     #[test]
@@ -465,7 +474,7 @@ mod tests {
             (b"", &made, false),
         ] {
             let export = forged(parent);
-            let signed = Export::read(&export, PROTOBUF, None)
+            let signed = Export::read(&export, PROTOBUF, None, LONGEST)
                 .unwrap()
                 .signed("carol", known)
                 .unwrap();
@@ -481,7 +490,7 @@ mod tests {
                     "attributes": [{"key": "mlflow.traceTag.mlflow.user", "value": {"stringValue": "mallory"}},
                                    {"key": "kept", "value": {"doubleValue": 0.1}}]}]}]}]});
             let export = json.to_string();
-            let export = Export::read(export.as_bytes(), "application/json", None).unwrap();
+            let export = Export::read(export.as_bytes(), "application/json", None, LONGEST).unwrap();
             let signed: Value = serde_json::from_slice(&export.signed("carol", known).unwrap()).unwrap();
             let attributes = signed
                 .pointer("/resourceSpans/0/scopeSpans/0/spans/0/attributes")
@@ -503,9 +512,9 @@ mod tests {
         let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
         zlib.write_all(&export).unwrap();
         for (packed, name) in [(gzip.finish().unwrap(), "gzip"), (zlib.finish().unwrap(), "deflate")] {
-            let signed = Export::read(&packed, PROTOBUF, Some(name)).unwrap();
+            let signed = Export::read(&packed, PROTOBUF, Some(name), LONGEST).unwrap();
             let signed = signed.signed("carol", &BTreeSet::new()).unwrap();
-            let again = Export::read(&signed, PROTOBUF, Some(name)).unwrap();
+            let again = Export::read(&signed, PROTOBUF, Some(name), LONGEST).unwrap();
             assert!(has(&again.body, "carol") && !has(&again.body, "mallory"));
         }
     }
@@ -535,6 +544,14 @@ mod tests {
     fn a_bomb_is_refused() {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         gzip.write_all(&vec![0; 50 << 20]).unwrap();
+        assert!(matches!(
+            read(&gzip.finish().unwrap(), PROTOBUF, Some("gzip")),
+            Err(MlflowError::TooLarge)
+        ));
+        // Packed as honest spans are, and still too long.
+        let honest: Vec<u8> = (0..LONGEST as u32 / 2).flat_map(u32::to_le_bytes).collect();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&honest).unwrap();
         assert!(matches!(
             read(&gzip.finish().unwrap(), PROTOBUF, Some("gzip")),
             Err(MlflowError::TooLarge)

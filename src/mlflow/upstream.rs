@@ -12,6 +12,7 @@ use super::canonical::{self, Target};
 use super::listing::Plan;
 use super::lookup::{Child, Lookup, Made};
 use super::resolve::{self, Parts, Terms};
+use super::room::{Place, Room};
 use super::routes::{Body, Found, List, Need, Reply, Routes, Row, Verb, Version};
 use super::spans::Export;
 use super::workspace::Lookups;
@@ -28,6 +29,7 @@ const VERSION_LIMIT: usize = 1024;
 pub struct Mlflow {
     client: Arc<UpstreamClient>,
     lookups: Lookups,
+    room: Room,
     routes: Routes,
     artifact_roots: Vec<String>,
     protected_aliases: Arc<[ProtectedAlias]>,
@@ -62,6 +64,7 @@ impl Mlflow {
         Self {
             lookups: Lookups::new(client.clone(), clock),
             client,
+            room: Room::new(),
             routes: Routes::new(),
             artifact_roots: config.artifact_roots.clone(),
             protected_aliases: config.protected_aliases.clone(),
@@ -127,23 +130,36 @@ impl Mlflow {
             .is_some_and(|found| found.row.needs == [Need::Public])
     }
 
-    /// What the request asks for, in its one spelling, and what it makes signed by who asks.
+    /// What the request asks for, in its one spelling, and what it makes signed by who asks. `enters`: whether the caller may
+    /// use a workspace; in one that they may not, nothing is looked up for them.
     ///
     /// # Errors
     /// `Malformed`, `UnknownRoute`, `TooLarge`, `NotReady`, or what a look-up ran into.
-    pub async fn request(&self, source: &mut impl Source, caller: Option<&Identity>) -> Result<Request, MlflowError> {
+    pub async fn request(
+        &self,
+        source: &mut impl Source,
+        caller: Option<&Identity>,
+        enters: &dyn Fn(&str) -> bool,
+    ) -> Result<Request, MlflowError> {
         let method = canonical::method(source.method())?;
         let target = canonical::target(source.path(), source.query())?;
         let version = self.version().ok_or(MlflowError::NotReady)?;
         let found = self.find(&method, &target, version)?;
         let row = found.row;
         let carried = source.carried();
+        let workspace = workspace::named(one_header(source, workspace::HEADER)?)?;
+        if let Some(name) = workspace.as_deref()
+            && !self.mlflow_roles
+            && row.needs != [Need::Public]
+            && !enters(name)
+        {
+            return Ok(outside(row, method, target, name));
+        }
         if carried == Carried::Unseen {
             return self.unseen(source, method, target, &found).await;
         }
-        let workspace = workspace::named(one_header(source, workspace::HEADER)?)?;
         let lookup = self.lookup(workspace.as_deref());
-        let (mut body, mut json) = read_body(row, source).await?;
+        let (mut body, mut json, place) = read_body(row, source, &self.room).await?;
         one_spelling(&found, &target, json.as_ref())?;
         tags::refuse_reserved(row.action, &tags::named(&found, &target, json.as_ref()))?;
         // What an ingress carries cannot be written anew.
@@ -160,7 +176,8 @@ impl Mlflow {
             Body::Otlp => {
                 let content_type = one_header(source, "content-type")?.unwrap_or_default();
                 let encoding = one_header(source, "content-encoding")?;
-                Some(Export::read(&body, &content_type, encoding.as_deref())?)
+                let longest = source.longest_body();
+                Some(Export::read(&body, &content_type, encoding.as_deref(), longest)?)
             }
             Body::None | Body::Json | Body::MaybeJson | Body::Stream => None,
         };
@@ -224,6 +241,7 @@ impl Mlflow {
             } else {
                 answer(row.reply, version, plan, lookup, names_a_folder)
             },
+            place,
         })
     }
 
@@ -283,6 +301,7 @@ impl Mlflow {
                 body: OutgoingBody::Empty,
             },
             answer: Answer::Forward,
+            place: None,
         })
     }
 
@@ -385,6 +404,29 @@ fn answer(reply: Reply, version: Version, plan: Option<Plan>, lookup: Arc<Lookup
     }
 }
 
+/// A request about a workspace that its sender may not use. Its last access is nobody's, whatever their roles are by then.
+fn outside(row: &Row, method: Method, target: Target, workspace: &str) -> Request {
+    let used = Access::on(Permission::Use, Resource::named(Kind::Workspace, workspace));
+    let nobodys = Access::AnyOf {
+        permission: Permission::Manage,
+        resources: Vec::new(),
+    };
+    Request {
+        action: row.action,
+        accesses: vec![used, nobodys],
+        changes: false,
+        is_left_to_mlflow: false,
+        workspace: Some(workspace.to_owned()),
+        outgoing: Outgoing {
+            method,
+            target: target.text,
+            body: OutgoingBody::Empty,
+        },
+        answer: Answer::Forward,
+        place: None,
+    }
+}
+
 /// What is left to decide where MLflow's own roles do: that the person has any business here.
 fn left_to_mlflow(row: &Row) -> Vec<Access> {
     if row.needs == [Need::Public] {
@@ -455,10 +497,13 @@ fn is_of_the_connection(source: &impl Source, name: &str) -> bool {
     })
 }
 
-async fn read_body(row: &Row, source: &mut impl Source) -> Result<(Bytes, Option<Map<String, Value>>), MlflowError> {
+/// The body, what it says, and the room that it takes.
+type Read = (Bytes, Option<Map<String, Value>>, Option<Place>);
+
+async fn read_body(row: &Row, source: &mut impl Source, room: &Room) -> Result<Read, MlflowError> {
     let none = Bytes::new();
     if row.body == Body::Stream {
-        return Ok((none, None));
+        return Ok((none, None, None));
     }
     let length = one_header(source, "content-length")?;
     let announced =
@@ -468,16 +513,24 @@ async fn read_body(row: &Row, source: &mut impl Source) -> Result<(Bytes, Option
         return if announced {
             Err(malformed("This request must not have a body."))
         } else {
-            Ok((none, None))
+            Ok((none, None, None))
         };
     }
     if row.body == Body::Otlp {
-        return Ok((source.body().await?, None));
+        let body = source.body().await?;
+        // A value of OTLP's takes some sixteen bytes; packed, two.
+        let bytes = if source.header("content-encoding").is_empty() {
+            16
+        } else {
+            2
+        };
+        let place = room.take(body.len() / bytes).await?;
+        return Ok((body, None, place));
     }
     let body = source.body().await?;
     if body.is_empty() {
         return if row.body == Body::MaybeJson {
-            Ok((body, None))
+            Ok((body, None, None))
         } else {
             Err(malformed("The body is missing."))
         };
@@ -491,8 +544,9 @@ async fn read_body(row: &Row, source: &mut impl Source) -> Result<(Bytes, Option
     if !untold && !media.eq_ignore_ascii_case("application/json") {
         return Err(malformed("The body must be application/json."));
     }
+    let place = room.take(fields::weigh(&body)?).await?;
     let json = fields::object(&body)?;
-    Ok((body, Some(json)))
+    Ok((body, Some(json), place))
 }
 
 /// What the path names must not be named otherwise in the body or in the query. And no file path leads out of its folder.

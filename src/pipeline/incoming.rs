@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::config::Config;
 use crate::mlflow::{Carried, MlflowError, Source};
@@ -39,6 +41,13 @@ pub(super) mod name {
     pub const X_MLFLOW_WORKSPACE: HeaderName = HeaderName::from_static("x-mlflow-workspace");
     pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 }
+
+/// A body that is read to decide needs a place from here on. Bytes.
+const LARGE: usize = 1 << 20;
+/// Such places.
+pub(super) const LARGE_AT_ONCE: usize = 16;
+/// How long it waits for one.
+const PLACE_TIME: Duration = Duration::from_secs(5);
 
 /// A body moves at least this much …
 const PACE_BYTES: u64 = 1024;
@@ -85,6 +94,9 @@ impl Gate {
 pub struct Incoming {
     head: Head,
     payload: Option<Payload>,
+    /// Where places for large bodies are had, and the one that this has.
+    places: Option<Arc<Semaphore>>,
+    place: Option<OwnedSemaphorePermit>,
     base: usize,
     json_body: usize,
     pub(super) address: IpAddr,
@@ -122,6 +134,8 @@ impl Incoming {
             json_body: config.limits.json_body,
             head: Head::Ours(request),
             payload: Some(payload),
+            places: None,
+            place: None,
             address: seen.address,
             address_text: seen.address.to_string(),
             id: seen.id,
@@ -150,11 +164,27 @@ impl Incoming {
                 headers,
             },
             payload: None,
+            places: None,
+            place: None,
             address: seen.address,
             address_text: seen.address.to_string(),
             id: seen.id,
             sender: Rc::default(),
         }
+    }
+
+    pub(super) fn is_bounded_by(&mut self, places: Arc<Semaphore>) {
+        self.places = Some(places);
+    }
+
+    /// A place for a large body, once.
+    async fn take_place(&mut self) -> Result<(), MlflowError> {
+        let Some(places) = self.places.clone().filter(|_| self.place.is_none()) else {
+            return Ok(());
+        };
+        let taken = timeout(PLACE_TIME, places.acquire_owned()).await;
+        self.place = Some(taken.ok().and_then(Result::ok).ok_or(MlflowError::Busy)?);
+        Ok(())
     }
 
     /// The endpoint by which an ingress asks; `None` for what goes through us.
@@ -280,6 +310,10 @@ impl Source for Incoming {
         }
     }
 
+    fn longest_body(&self) -> usize {
+        self.json_body
+    }
+
     async fn body(&mut self) -> Result<Bytes, MlflowError> {
         if let Head::Asked { asked, .. } = &self.head {
             return match &asked.body {
@@ -307,6 +341,9 @@ impl Source for Incoming {
             let data = frame.ok().and_then(|frame| frame.into_data().ok()).ok_or_else(broken)?;
             if whole.len() + data.len() > self.json_body {
                 return Err(MlflowError::TooLarge);
+            }
+            if whole.len() + data.len() > LARGE {
+                self.take_place().await?;
             }
             whole.extend_from_slice(&data);
         }

@@ -69,6 +69,8 @@ pub struct Gate {
     limit: Option<Throttle>,
     /// Places for ingresses that ask.
     checks: Semaphore,
+    /// Places for large bodies that are read to decide.
+    bodies: Arc<Semaphore>,
     /// Seals the page tokens of lists that were cut down.
     pages: Sealer,
 }
@@ -138,6 +140,7 @@ impl Gate {
                 .requests
                 .map(|rate| Throttle::new(parts.store, "requests", rate)),
             checks: Semaphore::new(decide::AT_ONCE),
+            bodies: Arc::new(Semaphore::new(incoming::LARGE_AT_ONCE)),
             pages,
             config,
         }
@@ -149,6 +152,7 @@ impl Gate {
     /// Why it ended early; whoever answers closes the record that comes with it.
     pub async fn pass(&self, mut incoming: Incoming) -> Result<Response, Halted> {
         let mut record = self.trail.begin(&incoming);
+        incoming.is_bounded_by(self.bodies.clone());
         match self.check(&mut incoming, &mut record).await {
             Ok((upstream, permit, introduction)) => {
                 self.forward(upstream, permit, introduction.as_deref(), incoming, record)
@@ -167,9 +171,10 @@ impl Gate {
         let (upstream, caller, introduction) = self.who(incoming, record).await?;
         // Boxed: what a request may look up takes more room than a worker's stack should give each caller.
         let asking = caller.as_ref().map(|caller| caller.identity.as_ref());
-        let request = Box::pin(upstream.mlflow.request(incoming, asking)).await?;
-        record.asks(&request);
         let standing = introduction.as_deref().map(|introduction| &introduction.standing);
+        let enters = |workspace: &str| standing.is_some_and(|standing| standing.enters(workspace));
+        let request = Box::pin(upstream.mlflow.request(incoming, asking, &enters)).await?;
+        record.asks(&request);
         let permit = self.policy.authorize(caller.zip(standing), request)?;
         Ok((upstream, permit, introduction))
     }

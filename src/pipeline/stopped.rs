@@ -225,6 +225,7 @@ fn told_mlflow(error: &MlflowError) -> Told {
             Code::UpstreamTimeout,
             "MLflow did not answer in time.",
         ),
+        MlflowError::Busy => Stopped::Busy.told(""),
         MlflowError::NotReady => away("The gateway does not know MLflow's version yet: it may still be starting."),
     }
 }
@@ -263,6 +264,7 @@ impl From<MlflowError> for Stopped {
         match error {
             MlflowError::ClientLeft => Self::ClientLeft,
             MlflowError::TooSlow => Self::TooSlow,
+            MlflowError::Busy => Self::Busy,
             error => Self::NotUnderstood(error),
         }
     }

@@ -70,6 +70,12 @@ impl Standing {
         &self.roles
     }
 
+    /// Whether they may use a workspace.
+    pub fn enters(&self, workspace: &str) -> bool {
+        let named = Resource::named(Kind::Workspace, workspace);
+        self.roles.within(Some(workspace)).allow(Permission::Use, &named)
+    }
+
     pub fn is_of(&self, identity: &Arc<Identity>) -> bool {
         Arc::ptr_eq(&self.of, identity) || self.of == *identity
     }

@@ -417,7 +417,8 @@ impl Lookup {
     /// `(id, name)` of a gateway endpoint.
     pub async fn gateway_endpoint_named(&self, name: &str) -> Result<Option<(String, String)>, MlflowError> {
         let target = query("/api/3.0/mlflow/gateway/endpoints/get", &[("name", name)]);
-        let answer = self.question.get(&target).await?;
+        // Scorers are older than endpoints.
+        let answer = self.question.get_if_routed(&target).await?.flatten();
         Ok(answer.and_then(|answer| {
             let id = text(&answer, "/endpoint/endpoint_id")?;
             (text(&answer, "/endpoint/name")? == name).then(|| (id.to_owned(), name.to_owned()))
