@@ -6,7 +6,7 @@ use std::future::{Ready, ready};
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{ACCEPT_LANGUAGE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use crate::pipeline::{Asked, Gate, Granted, Incoming, Misasked, Seen, Shown, Sto
 use super::error::{self, Asking};
 use super::front::Front;
 use super::guard;
+use super::words::Words;
 
 const AUTH_REQUEST: &str = "/auth/check/auth-request";
 const FORWARD_AUTH: &str = "/auth/check/forward-auth";
@@ -101,6 +102,7 @@ pub(super) async fn decide(gate: &Gate, front: &Front, asked: Asked, seen: Seen)
     let id = seen.id.clone();
     let incoming = Incoming::asked(asked, config, seen);
     let is_navigation = incoming.is_navigation();
+    let say = Words::wanted(incoming.all(ACCEPT_LANGUAGE));
     match Box::pin(gate.decide(incoming)).await {
         Ok(granted) => Ok(granted),
         Err(halted) => {
@@ -108,6 +110,7 @@ pub(super) async fn decide(gate: &Gate, front: &Front, asked: Asked, seen: Seen)
                 is_navigation,
                 asked: &url,
                 origin: &config.origin(),
+                say,
             };
             let sign_in = asking.sign_in(&front.pages, &halted.stopped);
             let response = Box::pin(error::answer(&asking, gate, &front.pages, id.as_str(), halted)).await;

@@ -8,16 +8,18 @@ use crate::audit::Outcome;
 use crate::domain::{Reason, ReasonCode};
 use crate::pipeline::{Gate, Halted, Stopped, Told, is_navigation};
 
-use super::pages::{Fault, Pages, Refused, Trouble};
+use super::front::spoken_by;
+use super::pages::{Fault, Next, Pages, Refused, Trouble};
+use super::words::{Said, Words};
 
 /// What was asked for, and by whom.
-#[derive(Debug)]
 pub(super) struct Asking<'a> {
     pub(super) is_navigation: bool,
     /// The path and query on this site, or the whole URL on another.
     pub(super) asked: &'a str,
     /// Of this site, for who is elsewhere; else empty.
     pub(super) origin: &'a str,
+    pub(super) say: &'static Words,
 }
 
 impl<'a> Asking<'a> {
@@ -26,6 +28,7 @@ impl<'a> Asking<'a> {
             is_navigation: is_navigation(request),
             asked: request.uri().path_and_query().map_or("/", |asked| asked.as_str()),
             origin: "",
+            say: spoken_by(request),
         }
     }
 
@@ -96,7 +99,13 @@ fn log(stopped: &Stopped, request_id: &str) {
     }
 }
 
-fn render(asking: &Asking<'_>, pages: &Pages, request_id: &str, stopped: &Stopped, told: &Told) -> HttpResponse {
+pub(super) fn render(
+    asking: &Asking<'_>,
+    pages: &Pages,
+    request_id: &str,
+    stopped: &Stopped,
+    told: &Told,
+) -> HttpResponse {
     if !asking.is_navigation {
         return for_program(told, request_id);
     }
@@ -106,10 +115,11 @@ fn render(asking: &Asking<'_>, pages: &Pages, request_id: &str, stopped: &Stoppe
             None => for_program(told, request_id),
         },
         Stopped::Refused(refusal) => {
-            let page = pages.refused(&Refused {
+            let page = pages.spoken(asking.say).refused(&Refused {
                 caller: refusal.caller.as_ref(),
                 roles: &refusal.roles.names(),
-                reason: &told.reason,
+                reason: &refusal.reason,
+                missing: refusal.missing(),
                 return_to: asking.asked,
                 request_id: Some(request_id),
             });
@@ -132,7 +142,10 @@ fn render(asking: &Asking<'_>, pages: &Pages, request_id: &str, stopped: &Stoppe
         | Stopped::Busy
         | Stopped::TooSlow
         | Stopped::ClientLeft
-        | Stopped::Upstream(_) => for_person(pages, told, request_id),
+        | Stopped::Upstream(_) => {
+            let said = asking.say.stopped(stopped, told);
+            for_person(asking, pages, told, &said, request_id)
+        }
     }
 }
 
@@ -143,18 +156,19 @@ fn sign_in(location: &str) -> HttpResponse {
         .finish()
 }
 
-fn for_person(pages: &Pages, told: &Told, request_id: &str) -> HttpResponse {
+fn for_person(asking: &Asking<'_>, pages: &Pages, told: &Told, said: &Said, request_id: &str) -> HttpResponse {
     let fault = match told.status {
         502 | 504 => Fault::Upstream,
         500.. => Fault::Gateway,
         _ => Fault::Request,
     };
-    let page = pages.error(&Trouble {
+    let page = pages.spoken(asking.say).error(&Trouble {
         status: told.status,
-        text: &told.reason.text,
+        text: &said.text,
+        detail: said.detail.as_deref(),
         fault,
         request_id: Some(request_id),
-        next: Some(("/", "Back to the start")),
+        next: Some(Next::Start),
     });
     let page = match told.retry_after {
         Some(seconds) => page.with_header("retry-after", seconds.to_string()),
