@@ -62,6 +62,8 @@ fn permission(need: Need) -> Asked {
         Need::OfExisting(..) | Need::MaybeNamed(..) => Asked::Role,
         // No alias is protected.
         Need::MovesAlias(..) | Need::MovesStage(..) | Need::MovesAll(..) => Asked::Role,
+        // No scorer is described, and no model chosen.
+        Need::Judges(..) | Need::ChosenModel => Asked::Role,
         Need::Server(permission) => Asked::Server(permission),
         Need::Every(_, permission)
         | Need::Experiment(permission, _)

@@ -3,9 +3,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::gateway::{Gateway, Setup};
-use crate::support::http::{Request, Response};
+use crate::support::gateway::Setup;
+use crate::support::http::Request;
 use crate::support::mlflow::{Mlflow, NEWEST, OLDEST};
+use crate::support::person::Person;
 
 const ROLES: &str = r#"
 [[role]]
@@ -24,36 +25,6 @@ name = "one-scorer"
 groups = ["local:managers"]
 grants = [{ permission = "READ", scorers = ["plain"] }]
 "#;
-
-struct Person<'a> {
-    gateway: &'a Gateway,
-    cookie: String,
-}
-
-impl<'a> Person<'a> {
-    fn new(gateway: &'a Gateway, name: &str) -> Self {
-        Self {
-            gateway,
-            cookie: gateway.sign_in(name),
-        }
-    }
-
-    fn ask(&self, request: Request) -> Response {
-        self.gateway.send(
-            &request
-                .header("Cookie", &self.cookie)
-                .header("Origin", &self.gateway.origin()),
-        )
-    }
-
-    fn get(&self, target: &str) -> u16 {
-        self.ask(Request::get(target)).status
-    }
-
-    fn json(&self, method: &str, path: &str, body: &Value) -> Response {
-        self.ask(Request::new(method, path).json(body))
-    }
-}
 
 fn experiment(mlflow: &Mlflow, name: &str) -> String {
     let create = Request::new("POST", "/api/2.0/mlflow/experiments/create").json(&json!({"name": name}));
@@ -95,7 +66,7 @@ fn a_trace_cannot_be_pointed_at_another_teams_files() {
     let (mine, own) = trace(&mlflow, &experiment(&mlflow, "a/traced"), "ours");
     let (_, theirs) = trace(&mlflow, &experiment(&mlflow, "b/traced"), "their secret");
     let read = || {
-        tom.ask(Request::get(&format!(
+        tom.send(Request::get(&format!(
             "/ajax-api/2.0/mlflow/get-trace-artifact?request_id={mine}"
         )))
     };
@@ -122,7 +93,7 @@ fn a_trace_cannot_be_pointed_at_another_teams_files() {
         assert_eq!(set.status, 403, "{key}: {}", set.text());
         let deleted = tom.json("DELETE", &tags, &json!({"key": key}));
         assert_eq!(deleted.status, 403, "{key}: {}", deleted.text());
-        let deleted = tom.ask(Request::new("DELETE", &format!("{tags}?key={key}")));
+        let deleted = tom.send(Request::new("DELETE", &format!("{tags}?key={key}")));
         assert_eq!(deleted.status, 403, "{key}: {}", deleted.text());
     }
     assert_eq!(tom.json("PATCH", &end, &ended(&theirs)).status, 403);
@@ -179,7 +150,7 @@ fn a_newer_trace_cannot_be_pointed_elsewhere_either() {
     assert_eq!(deleted("mlgate.owner"), 400);
     assert_eq!(deleted("mlflow.artifactLocation"), 403);
     assert_eq!(deleted("k"), 200, "the control");
-    let queried = |key: &str| tom.ask(Request::new("DELETE", &format!("{tags}?key={key}"))).json();
+    let queried = |key: &str| tom.send(Request::new("DELETE", &format!("{tags}?key={key}"))).json();
     assert_eq!(queried("mlgate.owner")["error_code"], "INVALID_PARAMETER_VALUE");
     assert_eq!(queried("mlflow.artifactLocation")["error_code"], "PERMISSION_DENIED");
     assert!(
@@ -197,7 +168,7 @@ fn a_newer_trace_cannot_be_pointed_elsewhere_either() {
         if let Some(named) = connection {
             request = request.header("Connection", named);
         }
-        tom.ask(request).status
+        tom.send(request).status
     };
     let control = spans("mlflow.traceTag.team", None);
     assert!(!matches!(control, 400 | 403), "the control: {control}");
@@ -221,7 +192,7 @@ fn rights_on_prompts_make_no_model() {
     let vera = Person::new(&gateway, "vera");
     let create = |body: &str| {
         let answer =
-            vera.ask(Request::new("POST", "/api/2.0/mlflow/registered-models/create").body("application/json", body));
+            vera.send(Request::new("POST", "/api/2.0/mlflow/registered-models/create").body("application/json", body));
         (answer.status, answer.text())
     };
     let tag = |value: &str| format!(r#"{{"key":"mlflow.prompt.is_prompt","value":"{value}"}}"#);
@@ -284,9 +255,11 @@ fn a_scorer_is_decided_by_itself_and_by_its_experiment() {
     assert_eq!(register("plain"), 200, "the control");
     assert_eq!(register("sealed-two"), 403);
     let get = |person: &Person<'_>, route: &str, name: &str| {
-        person.get(&format!(
-            "/api/3.0/mlflow/scorers/{route}?experiment_id={id}&name={name}"
-        ))
+        person
+            .get(&format!(
+                "/api/3.0/mlflow/scorers/{route}?experiment_id={id}&name={name}"
+            ))
+            .status
     };
     for route in ["get", "versions"] {
         assert_eq!(get(&ed, route, "plain"), 200, "by the experiment");
@@ -296,7 +269,7 @@ fn a_scorer_is_decided_by_itself_and_by_its_experiment() {
         assert_eq!(get(&vera, route, "plain"), 403, "{route}");
     }
     let list = |person: &Person<'_>, query: &str| {
-        let answer = person.ask(Request::get(&format!("/api/3.0/mlflow/scorers/list{query}")));
+        let answer = person.send(Request::get(&format!("/api/3.0/mlflow/scorers/list{query}")));
         assert_eq!(answer.status, 200, "{}", answer.text());
         let rows = answer.json()["scorers"].take();
         let name = |row: &Value| row["scorer_name"].as_str().unwrap().to_owned();
@@ -362,7 +335,10 @@ fn a_rename_through_the_gateway_counts_at_once() {
     let gateway = Setup::new(&mlflow.url()).start();
     let (tom, ed) = (Person::new(&gateway, "tom-a"), Person::new(&gateway, "ed"));
     let id = experiment(&mlflow, "a/renamed");
-    let get = || tom.get(&format!("/api/2.0/mlflow/experiments/get?experiment_id={id}"));
+    let get = || {
+        tom.get(&format!("/api/2.0/mlflow/experiments/get?experiment_id={id}"))
+            .status
+    };
     let rename = |name: &str| {
         ed.json(
             "POST",
@@ -374,7 +350,10 @@ fn a_rename_through_the_gateway_counts_at_once() {
     assert_eq!(get(), 200, "the control");
     assert_eq!((rename("c/renamed"), get()), (200, 403), "it left the team");
     assert_eq!((rename("a/renamed"), get()), (200, 200), "and came back");
-    let model = |name: &str| tom.get(&format!("/api/2.0/mlflow/registered-models/get?name={name}"));
+    let model = |name: &str| {
+        tom.get(&format!("/api/2.0/mlflow/registered-models/get?name={name}"))
+            .status
+    };
     let made = ed.json(
         "POST",
         "/api/2.0/mlflow/registered-models/create",

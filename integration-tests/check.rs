@@ -387,6 +387,25 @@ fn what_an_ingress_does_not_say_is_not_guessed() {
 }
 
 #[test]
+fn a_second_spelling_of_a_header_that_decides_is_refused() {
+    let mlflow = Mlflow::shared(NEWEST);
+    let gateway = gateway(&mlflow.url(), TRUSTED);
+    let bearer = format!("Bearer {}", gateway.token("vera"));
+    for family in FAMILIES {
+        let status = |name: &str| {
+            let asked = get_experiment("0")
+                .header("Authorization", &bearer)
+                .header(name, "other");
+            gateway.send(&family.asks(&asked)).status
+        };
+        assert_eq!(status("sec_ch_ua"), 200, "the control");
+        for twin in ["X_MLFLOW_WORKSPACE", "X-MLflow.Run-Id", "X_Forwarded_User"] {
+            assert_eq!(status(twin), family.refuses_what_it_cannot_read(), "{family:?} {twin}");
+        }
+    }
+}
+
+#[test]
 fn nobody_asks_but_the_ingress() {
     let mlflow = Mlflow::shared(NEWEST);
     let gateway = gateway(&mlflow.url(), "192.0.2.1/32");

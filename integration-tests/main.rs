@@ -28,6 +28,7 @@ mod google_groups;
 mod granted;
 mod graphql;
 mod ingress;
+mod judges;
 mod ldap;
 mod ldap_refused;
 mod leavers;

@@ -7,8 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::gateway::{Gateway, Setup, users_toml};
-use crate::support::http::{Request, Response};
+use crate::support::http::Request;
 use crate::support::mlflow::Mlflow;
+use crate::support::person::Person;
 use crate::support::process::until;
 use crate::support::root;
 
@@ -48,36 +49,6 @@ fn start() -> (Mlflow, Gateway) {
     );
     setup.session = "recheck = \"1s\"".to_owned();
     (mlflow, setup.start())
-}
-
-struct Person<'a> {
-    gateway: &'a Gateway,
-    cookie: String,
-}
-
-impl<'a> Person<'a> {
-    fn new(gateway: &'a Gateway, name: &str) -> Self {
-        Self {
-            gateway,
-            cookie: gateway.sign_in(name),
-        }
-    }
-
-    fn send(&self, request: Request) -> Response {
-        self.gateway.send(
-            &request
-                .header("Cookie", &self.cookie)
-                .header("Origin", &self.gateway.origin()),
-        )
-    }
-
-    fn get(&self, target: &str) -> Response {
-        self.send(Request::get(target))
-    }
-
-    fn json(&self, method: &str, path: &str, body: &Value) -> Response {
-        self.send(Request::new(method, path).json(body))
-    }
 }
 
 /// Past the gateway, as MLflow's administrator.

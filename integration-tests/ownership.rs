@@ -2,57 +2,24 @@
 
 use serde_json::{Value, json};
 
-use crate::support::gateway::{Gateway, Setup};
+use crate::support::gateway::Setup;
 use crate::support::http::{Request, Response};
 use crate::support::mlflow::{Mlflow, NEWEST, OLDEST};
+use crate::support::person::Person;
 
-struct Person<'a> {
-    gateway: &'a Gateway,
-    cookie: String,
+/// An answer of MLflow's first API, by what follows its prefix.
+fn ask(person: &Person<'_>, method: &str, path: &str, body: &Value) -> Response {
+    person.json(method, &format!("/api/2.0/mlflow/{path}"), body)
 }
 
-impl<'a> Person<'a> {
-    fn new(gateway: &'a Gateway, name: &str) -> Self {
-        Self {
-            gateway,
-            cookie: gateway.sign_in(name),
-        }
-    }
-
-    fn send(&self, request: Request) -> Response {
-        self.gateway.send(
-            &request
-                .header("Cookie", &self.cookie)
-                .header("Origin", &self.gateway.origin()),
-        )
-    }
-
-    fn ask(&self, method: &str, path: &str, body: &Value) -> Response {
-        self.send(Request::new(method, &format!("/api/2.0/mlflow/{path}")).json(body))
-    }
-
-    /// The status of a POST.
-    fn post(&self, path: &str, body: &Value) -> u16 {
-        self.ask("POST", path, body).status
-    }
-
-    fn experiment(&self, name: &str) -> String {
-        let answer = self.ask("POST", "experiments/create", &json!({"name": name}));
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()["experiment_id"].as_str().unwrap().to_owned()
-    }
-
-    fn sees(&self, id: &str) -> bool {
-        let read = self.send(Request::get(&format!(
-            "/api/2.0/mlflow/experiments/get?experiment_id={id}"
-        )));
-        let listed = self.ask("POST", "experiments/search", &json!({"max_results": 1000}));
-        let listed = listed.json()["experiments"]
-            .as_array()
-            .is_some_and(|rows| rows.iter().any(|row| row["experiment_id"] == id));
-        assert_eq!(read.status == 200, listed, "{id}: {}", read.text());
-        listed
-    }
+fn sees(person: &Person<'_>, id: &str) -> bool {
+    let read = person.get(&format!("/api/2.0/mlflow/experiments/get?experiment_id={id}"));
+    let listed = ask(person, "POST", "experiments/search", &json!({"max_results": 1000}));
+    let listed = listed.json()["experiments"]
+        .as_array()
+        .is_some_and(|rows| rows.iter().any(|row| row["experiment_id"] == id));
+    assert_eq!(read.status == 200, listed, "{id}: {}", read.text());
+    listed
 }
 
 fn owner(mlflow: &Mlflow, target: &str, thing: &str) -> Option<String> {
@@ -90,17 +57,16 @@ fn who_makes_it_manages_it(version: &'static str) {
         ),
         200
     );
-    assert!(tom.sees(&id), "it is still the maker's");
+    assert!(sees(&tom, &id), "it is still the maker's");
     let theirs = ed.experiment("elsewhere/other");
-    assert!(!tom.sees(&theirs), "the control: a neighbour is not");
+    assert!(!sees(&tom, &theirs), "the control: a neighbour is not");
     assert_eq!(tom.post("experiments/delete", &it), 200);
 
     assert_eq!(tom.post("registered-models/create", &json!({"name": "a-owned"})), 200);
     let of_model = || owner(&mlflow, "registered-models/get?name=a-owned", "registered_model");
     assert_eq!(of_model().as_deref(), Some("local:tom-a"));
     assert_eq!(
-        ed.ask("DELETE", "registered-models/delete", &json!({"name": "a-owned"}))
-            .status,
+        ask(&ed, "DELETE", "registered-models/delete", &json!({"name": "a-owned"})).status,
         403
     );
     assert_eq!(
@@ -122,7 +88,8 @@ fn who_makes_it_manages_it(version: &'static str) {
         listed.contains("elsewhere-owned") && !listed.contains("elsewhere-other"),
         "{listed}"
     );
-    let deleted = tom.ask(
+    let deleted = ask(
+        &tom,
         "DELETE",
         "registered-models/delete",
         &json!({"name": "elsewhere-owned"}),
@@ -146,8 +113,8 @@ fn nobody_writes_the_gateways_marks() {
     let gateway = Setup::new(&mlflow.url()).start();
     let [tom, ada] = ["tom-a", "ada"].map(|name| Person::new(&gateway, name));
     let id = tom.experiment("a/marks");
-    tom.ask("POST", "registered-models/create", &json!({"name": "a-marks"}));
-    let run = tom.ask("POST", "runs/create", &json!({"experiment_id": id})).json();
+    ask(&tom, "POST", "registered-models/create", &json!({"name": "a-marks"}));
+    let run = ask(&tom, "POST", "runs/create", &json!({"experiment_id": id})).json();
     let run = run["run"]["info"]["run_id"].as_str().unwrap().to_owned();
     let keys = [
         "mlgate.owner",
@@ -186,7 +153,7 @@ fn nobody_writes_the_gateways_marks() {
                 ("POST", "runs/set-tag", tag(json!({"run_id": run}))),
                 ("POST", "runs/log-batch", json!({"run_id": run, "tags": listed})),
             ] {
-                let answer = person.ask(method, path, &body);
+                let answer = ask(person, method, path, &body);
                 assert_eq!(answer.status, refused, "{path} {key:?}: {}", answer.text());
             }
             if key != "plain" {

@@ -28,6 +28,28 @@ fn cookies(answer: &Response) -> String {
 }
 
 #[test]
+fn a_page_of_ours_that_is_none_is_told_as_its_asker_reads() {
+    let echo = Echo::start();
+    let gateway = Setup::new(&echo.url).start();
+    for path in ["/auth/none-such", "/auth/check/forward-auth"] {
+        let told = gateway.send(&Request::get(path));
+        assert_eq!(
+            (told.status, told.json()["error_code"].as_str()),
+            (404, Some("RESOURCE_DOES_NOT_EXIST"))
+        );
+        assert_eq!(
+            told.json()["request_id"].as_str(),
+            told.header("x-request-id"),
+            "{path}"
+        );
+        assert!(told.header("x-request-id").is_some_and(|id| !id.is_empty()), "{path}");
+    }
+    let page = gateway.send(&Request::get("/auth/none-such").navigation());
+    assert_eq!(page.status, 404);
+    assert!(page.text().contains("<main"), "{}", page.text());
+}
+
+#[test]
 fn below_a_path_everything_is_below_it() {
     let echo = Echo::start();
     let mut setup = Setup::new(&echo.url);

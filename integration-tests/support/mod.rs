@@ -16,6 +16,7 @@ pub mod lying_provider;
 pub mod mlflow;
 pub mod oauth;
 pub mod oidc;
+pub mod person;
 pub mod process;
 pub mod redis;
 pub mod saml;

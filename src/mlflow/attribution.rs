@@ -44,7 +44,8 @@ pub(super) fn sign(row: &Row, body: &mut Map<String, Value>, caller: &Identity) 
             changed = true;
         }
         "trace.start" => changed = of_trace(body, user)?,
-        "dataset.create" => changed = of_dataset(body, user)?,
+        "dataset.create" => changed = of_dataset(body, add)?,
+        "dataset.set_tags" => changed = of_dataset(body, None)?,
         _ if row.is_read() => return Ok(false),
         _ => {
             for place in ["tags", "request_metadata"] {
@@ -104,17 +105,18 @@ fn of_trace(body: &mut Map<String, Value>, user: &str) -> Result<bool, MlflowErr
 }
 
 /// A dataset's tags are a text that holds JSON.
-fn of_dataset(body: &mut Map<String, Value>, user: &str) -> Result<bool, MlflowError> {
-    let mut tags = match fields::field(body, "tags") {
+fn of_dataset(body: &mut Map<String, Value>, user: Option<&str>) -> Result<bool, MlflowError> {
+    let tags = match fields::field(body, "tags") {
         Some(Value::String(text)) if !text.is_empty() => fields::object(text.as_bytes())?,
         _ => Map::new(),
     };
-    let mut whole = Map::new();
-    whole.insert("tags".to_owned(), Value::Object(std::mem::take(&mut tags)));
-    free(&mut whole, "tags", Some(user))?;
-    let text = whole.remove("tags").unwrap_or_default().to_string();
-    set(body, "tags", text.into());
-    Ok(true)
+    let mut whole = Map::from_iter([("tags".to_owned(), Value::Object(tags))]);
+    let changed = free(&mut whole, "tags", user)?;
+    if changed {
+        let text = whole.remove("tags").unwrap_or_default().to_string();
+        set(body, "tags", text.into());
+    }
+    Ok(changed)
 }
 
 /// A field in either spelling.
@@ -269,6 +271,9 @@ mod tests {
             let batch = signed("run.log_batch", Base::Two, &json!({"run_id": "a", "tags": said}));
             assert_eq!(batch, json!({"run_id": "a", "tags": [{"key": "k", "value": "v"}]}));
             let end = signed("trace.end", Base::Two, &json!({"request_metadata": said, "tags": said}));
+            let dataset = json!({"tags": json!({"k": "v", other: "mallory"}).to_string()});
+            let dataset = signed("dataset.set_tags", Base::Three, &dataset);
+            assert_eq!(dataset, json!({"tags": "{\"k\":\"v\"}"}));
             let kept = json!([{"key": "k", "value": "v"}]);
             assert_eq!(end, json!({"request_metadata": kept, "tags": kept}));
         }

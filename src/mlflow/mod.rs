@@ -137,6 +137,7 @@ mod attribution;
 pub mod canonical;
 mod fields;
 pub mod graphql;
+mod judges;
 pub mod listing;
 pub mod lookup;
 mod marks;

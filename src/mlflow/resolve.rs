@@ -138,6 +138,9 @@ pub(super) async fn accesses(
     if parts.found.row.action.starts_with("trace.") {
         all.extend(Box::pin(resolver.trace_storage()).await?);
     }
+    if parts.found.row.action.starts_with("experiment.") {
+        all.extend(Box::pin(resolver.scheduled()).await?);
+    }
     if all.len() > 1 {
         let mut seen = std::collections::HashSet::new();
         all.retain(|access| seen.insert(access.clone()));
@@ -219,6 +222,8 @@ impl Resolver<'_> {
             Need::Scorer(permission, experiment, name) => {
                 Box::pin(self.scorers(permission, parts.required(experiment)?, &parts.required(name)?)).await?
             }
+            Need::Judges(experiment, described) => Box::pin(self.judges(experiment, described)).await?,
+            Need::ChosenModel => Box::pin(self.chosen_model()).await?,
             Need::Gateway(kind, permission, at) => {
                 Box::pin(self.gateway(kind, permission, parts.required(at)?)).await?
             }
@@ -279,7 +284,11 @@ impl Resolver<'_> {
         })
     }
 
-    async fn experiments(&self, permission: Permission, ids: Vec<String>) -> Result<Vec<Access>, MlflowError> {
+    pub(super) async fn experiments(
+        &self,
+        permission: Permission,
+        ids: Vec<String>,
+    ) -> Result<Vec<Access>, MlflowError> {
         if let Some(id) = ids.iter().find(|id| !is_experiment_id(id)) {
             return Err(malformed(format!("'{}' is no experiment id.", shown(id))));
         }
@@ -293,44 +302,6 @@ impl Resolver<'_> {
                     permission,
                     resource.unwrap_or_else(|| Resource::unknown(Kind::Experiment, id)),
                 )
-            })
-            .collect())
-    }
-
-    /// Scorers are a kind of their own within an experiment: either grant will do, and either DENY wins.
-    async fn scorers(
-        &self,
-        permission: Permission,
-        experiments: Vec<String>,
-        names: &[String],
-    ) -> Result<Vec<Access>, MlflowError> {
-        let mut all = Vec::new();
-        for name in names {
-            let id = format!("{}/{name}", experiments.concat());
-            let scorer = Resource::one(Kind::Scorer, id, name.as_str());
-            all.extend(
-                self.within_experiments(permission, experiments.clone(), &scorer)
-                    .await?,
-            );
-        }
-        Ok(all)
-    }
-
-    async fn within_experiments(
-        &self,
-        permission: Permission,
-        experiments: Vec<String>,
-        thing: &Resource,
-    ) -> Result<Vec<Access>, MlflowError> {
-        let parents = self.experiments(permission, experiments).await?;
-        Ok(parents
-            .into_iter()
-            .map(|parent| match parent {
-                Access::On { permission, resource } => Access::AnyOf {
-                    permission,
-                    resources: vec![thing.clone(), resource],
-                },
-                other => other,
             })
             .collect())
     }
@@ -385,18 +356,15 @@ impl Resolver<'_> {
         ids: Vec<String>,
         only_existing: bool,
     ) -> Result<Vec<Access>, MlflowError> {
-        let mut all = Vec::new();
-        for id in ids {
-            if !is_child_id(child, &id) {
-                return Err(malformed(format!("'{}' is no id of its kind.", shown(&id))));
-            }
-            match self.lookup.experiment_of(child, &id).await? {
-                Some(experiment) => all.push(Access::on(permission, experiment.resource())),
-                None if only_existing => {}
-                None => all.push(Access::on(permission, Resource::unknown(Kind::Experiment, id))),
-            }
+        if let Some(id) = ids.iter().find(|id| !is_child_id(child, id)) {
+            return Err(malformed(format!("'{}' is no id of its kind.", shown(id))));
         }
-        Ok(all)
+        let found = self.lookup.experiments_of(child, &ids).await?;
+        let resources = ids.into_iter().zip(found).filter_map(|(id, found)| match found {
+            Some(experiment) => Some(experiment.resource()),
+            None => (!only_existing).then(|| Resource::unknown(Kind::Experiment, id)),
+        });
+        Ok(resources.map(|resource| Access::on(permission, resource)).collect())
     }
 
     async fn dataset(&self, permission: Permission, ids: Vec<String>) -> Result<Vec<Access>, MlflowError> {
@@ -447,7 +415,12 @@ impl Resolver<'_> {
         Box::pin(sources::of_source(self.lookup, self.terms.roots, &source, run)).await
     }
 
-    async fn gateway(&self, kind: Kind, permission: Permission, ids: Vec<String>) -> Result<Vec<Access>, MlflowError> {
+    pub(super) async fn gateway(
+        &self,
+        kind: Kind,
+        permission: Permission,
+        ids: Vec<String>,
+    ) -> Result<Vec<Access>, MlflowError> {
         let mut all = Vec::new();
         for id in ids {
             let resource = match self.lookup.gateway_object(kind, &id).await? {
@@ -459,7 +432,7 @@ impl Resolver<'_> {
         Ok(all)
     }
 
-    async fn named_thing(
+    pub(super) async fn named_thing(
         &self,
         kind: Kind,
         permission: Permission,

@@ -29,7 +29,10 @@ const STRING_VALUE: u64 = 1;
 const RATIO: usize = 200;
 const AT_LEAST: usize = 1 << 20;
 /// Distinct traces in one export.
-const TRACES: usize = 10_000;
+const TRACES: usize = 2_000;
+
+/// Where ids stand. MLflow takes an id for hexadecimal in OTLP's own spelling of its key alone, and for base64 in protobuf's other one.
+const IN_PROTOBUFS_SPELLING: [&str; 5] = ["resource_spans", "scope_spans", "trace_id", "span_id", "parent_span_id"];
 
 fn malformed(text: &str) -> MlflowError {
     MlflowError::Malformed(text.to_owned())
@@ -83,6 +86,11 @@ impl<'a> Export<'a> {
             }
             "application/json" => {
                 let map = fields::object(&body)?;
+                if map.iter().any(|(key, value)| is_misspelt(key, value)) {
+                    return Err(malformed(
+                        "The keys of spans in JSON are spelt as OTLP has them: traceId.",
+                    ));
+                }
                 for place in [
                     "resource_spans[].resource.attributes[].key",
                     "resource_spans[].scope_spans[].spans[].attributes[].key",
@@ -246,6 +254,15 @@ fn keep(id: String, found: &mut BTreeSet<String>) -> Result<(), MlflowError> {
     } else {
         Ok(())
     }
+}
+
+fn is_misspelt(key: &str, value: &Value) -> bool {
+    IN_PROTOBUFS_SPELLING.contains(&key)
+        || match value {
+            Value::Array(items) => items.iter().any(|item| is_misspelt("", item)),
+            Value::Object(items) => items.iter().any(|(key, value)| is_misspelt(key, value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
 }
 
 fn unpack(packed: impl Read, size: usize) -> Result<Vec<u8>, MlflowError> {
@@ -501,6 +518,17 @@ mod tests {
         assert!(read(&export(&ID), "text/plain", None).is_err());
         assert!(read(&export(&ID), PROTOBUF, Some("br")).is_err());
         assert!(read(b"not packed", PROTOBUF, Some("gzip")).is_err());
+    }
+
+    #[test]
+    fn an_id_has_one_reading() {
+        let export = |list: &str, key: &str| {
+            let id = "ab".repeat(16);
+            format!(r#"{{"{list}":[{{"scopeSpans":[{{"spans":[{{"{key}":"{id}"}}]}}]}}]}}"#)
+        };
+        let read = |list: &str, key: &str| read(export(list, key).as_bytes(), "application/json", None);
+        assert!(read("resourceSpans", "traceId").is_ok());
+        assert!(read("resourceSpans", "trace_id").is_err() && read("resource_spans", "traceId").is_err());
     }
 
     #[test]

@@ -36,10 +36,11 @@ pub(super) fn is_or_resembles(key: &str, reserved: &str) -> bool {
         .filter(|character| character.is_ascii_graphic())
         .map(|character| character.to_ascii_lowercase())
         .collect();
-    if key.trim().is_ascii() {
-        return key.trim().eq_ignore_ascii_case(reserved);
+    let key = key.trim();
+    if key.is_ascii() && !key.contains(|character: char| character.is_ascii_control()) {
+        return key.eq_ignore_ascii_case(reserved);
     }
-    let mut left = reserved.chars();
+    let mut left = reserved.chars().map(|character| character.to_ascii_lowercase());
     plain.len() * 2 > reserved.len() && plain.chars().all(|character| left.any(|other| other == character))
 }
 
@@ -71,7 +72,7 @@ impl<'a> Tag<'a> {
 
     /// Whether MLflow would look for a trace's files or spans where this tag says.
     pub(super) fn is_storage(&self) -> bool {
-        STORAGE.contains(&self.folded().as_str())
+        STORAGE.iter().any(|key| is_or_resembles(&self.key, key))
     }
 }
 
@@ -132,7 +133,7 @@ fn pair(map: &Map<String, Value>) -> Option<Tag<'_>> {
 pub(super) fn makes_prompt(json: Option<&Map<String, Value>>) -> Result<bool, MlflowError> {
     let tags = listed(json.and_then(|map| fields::field(map, "tags")));
     let mut said = None;
-    for tag in tags.iter().filter(|tag| tag.folded() == PROMPT) {
+    for tag in tags.iter().filter(|tag| is_or_resembles(&tag.key, PROMPT)) {
         if tag.key != PROMPT || said.is_some() {
             return Err(malformed("What is a prompt must be said once, in one spelling."));
         }
@@ -153,7 +154,7 @@ pub(super) fn refuse_reserved(action: &str, tags: &[Tag<'_>]) -> Result<(), Mlfl
                 "Tags that start with 'mlgate.' are written by the gateway alone.",
             ));
         }
-        if !creates && action.starts_with("registered_model.") && tag.folded() == PROMPT {
+        if !creates && action.starts_with("registered_model.") && is_or_resembles(&tag.key, PROMPT) {
             return Err(malformed("What is a prompt is said when it is created, and stays."));
         }
     }
@@ -242,6 +243,7 @@ mod tests {
             r#"{"tags": [{"key": "mlflow.prompt.is_prompt", "value": "true"}, {"key": "mlflow.prompt.is_prompt", "value": "false"}]}"#,
             r#"{"tags": [{"key": "MLFLOW.prompt.is_prompt", "value": "true"}]}"#,
             r#"{"tags": [{"key": " mlflow.prompt.is_prompt", "value": "true"}]}"#,
+            r#"{"tags": [{"key": "mlflow.prompt.is_pr\u00f6mpt", "value": "true"}]}"#,
         ] {
             assert!(makes(twice).is_err(), "{twice}");
         }
@@ -256,6 +258,7 @@ mod tests {
             "mlfl\u{f6}w.user",
             "mlflow.use\u{301}r",
             "mlflow.\u{200b}user",
+            "mlflow.\0user",
         ] {
             assert!(names_maker(key), "{key:?}");
         }
@@ -274,6 +277,20 @@ mod tests {
     }
 
     #[test]
+    fn a_prompt_stays_one_in_every_spelling_of_its_tag() {
+        let said = |key: &str| refuse_reserved("registered_model.set_tag", &[Tag::new(key, None)]).is_err();
+        for key in [
+            "mlflow.prompt.is_prompt",
+            "MLflow.prompt.IS_PROMPT ",
+            "mlflow.prompt.is_pr\u{f6}mpt",
+        ] {
+            assert!(said(key), "{key:?}");
+        }
+        assert!(!said("mlflow.prompt.text") && !said("\u{30d7}\u{30ed}\u{30f3}\u{30d7}\u{30c8}"));
+        assert!(is_or_resembles("champi\u{f6}n", "Champion") && !is_or_resembles("champions", "Champion"));
+    }
+
+    #[test]
     fn an_attribute_that_becomes_a_reserved_tag_is_refused() {
         for key in [
             "mlgate.owner",
@@ -281,6 +298,7 @@ mod tests {
             "mlflow.traceTag.mlflow.artifactLocation",
             "mlflow.traceTag.mlgate.owner",
             "mlflow.traceTag.mlflow.trace.spansLocation",
+            "mlflow.artif\u{e4}ctLocation",
         ] {
             assert!(refuse_reserved_attribute(key).is_err(), "{key}");
         }

@@ -90,6 +90,8 @@ fn accesses(need: Need, row: &Row, has_query: bool, protected: &[ProtectedAlias]
             guarded(protected)
         }
         Need::Scorer(permission, experiment, name) if hidden(experiment) || hidden(name) => scorers(permission),
+        Need::Judges(..) => every(&[Kind::GatewayEndpoint], Permission::Use),
+        Need::ChosenModel => every(&[Kind::GatewayEndpoint, Kind::GatewaySecret], Permission::Use),
         // It may be any place that MLflow's own credentials reach, and MLflow gives its files out.
         Need::Source => vec![Access::on(Permission::Manage, Resource::server())],
         Need::Gateway(kind, permission, at)

@@ -51,6 +51,9 @@ const CLAIMS: [&str; 23] = [
     "x-request-id",
 ];
 
+/// Name a resource.
+const DECISIVE: [&str; 2] = ["x-mlflow-experiment-id", "x-mlflow-run-id"];
+
 const CLAIM_FAMILIES: [&str; 7] = [
     "x-forwarded-",
     "x-mlgate-",
@@ -72,6 +75,21 @@ fn may_pass(name: &str) -> bool {
         && !CLAIM_FAMILIES.iter().any(|family| name.starts_with(family))
         // Remote, X-Remote, … without a tail are no less a claim.
         && !CLAIM_FAMILIES.iter().any(|family| family.trim_end_matches('-') == name)
+}
+
+/// Whether a name is a second spelling of one that decides, or that says who is asking. Names are lower case already.
+pub fn is_twin(name: &str) -> bool {
+    let usual: String = name
+        .chars()
+        .map(|character| {
+            if character.is_ascii_alphanumeric() {
+                character
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    usual != name && (!may_pass(&usual) || DECISIVE.contains(&usual.as_str()))
 }
 
 /// The names that `Connection` takes off this hop.
@@ -330,6 +348,21 @@ mod tests {
                     assert_eq!(passed(&[(&spelling, "alice")]), Vec::<String>::new(), "{spelling}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_second_spelling_of_a_header_is_known_as_one() {
+        for name in [
+            "x_mlflow_workspace",
+            "x-mlflow_run-id",
+            "x.forwarded.user",
+            "remote_user",
+        ] {
+            assert!(is_twin(name), "{name}");
+        }
+        for name in ["x-mlflow-workspace", "x-forwarded-user", "sec_ch_ua", "accept"] {
+            assert!(!is_twin(name), "{name}");
         }
     }
 

@@ -46,7 +46,7 @@ pub use assertion::Assertions;
 pub use decide::Granted;
 pub use explain::{Typed, explained};
 pub use forward::Response;
-pub use headers::TakenOff;
+pub use headers::{TakenOff, is_twin};
 pub use incoming::{Incoming, Seen, is_navigation};
 pub use recheck::{Means, Rechecks};
 pub use record::Record;

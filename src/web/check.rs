@@ -12,7 +12,9 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::config::CheckEndpoint;
-use crate::pipeline::{Asked, Gate, Granted, Incoming, Misasked, Seen, Shown, Stopped, must_be_web, split_url};
+use crate::pipeline::{
+    Asked, Gate, Granted, Incoming, Misasked, Seen, Shown, Stopped, is_twin, must_be_web, split_url,
+};
 
 use super::error::{self, Asking};
 use super::front::Front;
@@ -138,10 +140,12 @@ pub(super) fn misasked(endpoint: &str, seen: &Seen, Misasked(text): &Misasked) -
 impl Question {
     async fn answer(self, endpoint: CheckEndpoint) -> Result<Granted, Refusal> {
         let gate = self.gate.load_full();
-        let is_on = gate.config().check.endpoints.contains(&endpoint);
-        let Some(seen) = guard::seen(&self.request).filter(|_| is_on) else {
-            return Err(error::not_found().into());
+        let Some(seen) = guard::seen(&self.request) else {
+            return Err(error::not_found("").into());
         };
+        if !gate.config().check.endpoints.contains(&endpoint) {
+            return Err(error::not_found(seen.id.as_str()).into());
+        }
         let front = self.front.load_full();
         match self.read(endpoint, &gate).await {
             Ok(asked) => decide(&gate, &front, asked, seen).await,
@@ -161,13 +165,13 @@ impl Question {
             CheckEndpoint::AuthRequest => {
                 let (host, target) = split_url(one(headers, "x-original-url")?)?;
                 let method = one(headers, "x-original-method")?;
-                Asked::new(by, method, host, target, clients(headers), Shown::Nothing)
+                Asked::new(by, method, host, target, clients(headers)?, Shown::Nothing)
             }
             CheckEndpoint::ForwardAuth => {
                 must_be_web(one(headers, "x-forwarded-proto")?)?;
                 let (method, host) = (one(headers, "x-forwarded-method")?, one(headers, "x-forwarded-host")?);
                 let target = one(headers, "x-forwarded-uri")?;
-                Asked::new(by, method, host, target, clients(headers), Shown::Nothing)
+                Asked::new(by, method, host, target, clients(headers)?, Shown::Nothing)
             }
             CheckEndpoint::ExtAuthz => {
                 let target = self.request.uri().path_and_query().map_or("", |target| target.as_str());
@@ -181,7 +185,14 @@ impl Question {
                     _ => one(headers, "host")?,
                 };
                 let body = self.shown(gate).await?;
-                Asked::new(by, self.request.method().as_str(), host, target, clients(headers), body)
+                Asked::new(
+                    by,
+                    self.request.method().as_str(),
+                    host,
+                    target,
+                    clients(headers)?,
+                    body,
+                )
             }
         }
     }
@@ -237,13 +248,19 @@ fn one<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Misask
     }
 }
 
-/// The client's own headers, less those that tell of the question itself.
-fn clients(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
-    headers
+/// The client's own headers, less those that tell of the question itself. They go to MLflow as they came, and a server that takes
+/// `x_mlflow_workspace` for `x-mlflow-workspace` would go by what was not decided on.
+fn clients(headers: &HeaderMap) -> Result<Vec<(String, Vec<u8>)>, Misasked> {
+    if let Some(twin) = headers.keys().find(|name| is_twin(name.as_str())) {
+        return Err(Misasked(format!(
+            "the header {twin} is a second spelling of one that decides"
+        )));
+    }
+    Ok(headers
         .iter()
         .filter(|(name, _)| !matches!(name.as_str(), "host" | "content-length" | "transfer-encoding"))
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_owned()))
-        .collect()
+        .collect())
 }
 
 /// Exactly 200: some ingresses take no other for a yes.

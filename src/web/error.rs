@@ -1,14 +1,16 @@
 //! How a stopped request is told: MLflow's JSON to programs, a page to people, the way to sign in to who only has to.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use arc_swap::ArcSwap;
 use serde_json::json;
 
 use crate::audit::Outcome;
 use crate::domain::{Reason, ReasonCode};
 use crate::pipeline::{Gate, Halted, Stopped, Told, is_navigation};
 
-use super::front::spoken_by;
+use super::front::{Front, spoken_by};
+use super::guard;
 use super::pages::{Fault, Next, Pages, Refused, Trouble};
 use super::words::{Said, Words};
 
@@ -207,20 +209,35 @@ pub(super) fn malformed(text: &str, request_id: &str) -> HttpResponse {
 }
 
 /// For an address that may not connect: no page, no way on.
-pub(super) fn not_admitted() -> HttpResponse {
-    for_program(&Stopped::Network.told(""), "")
+pub(super) fn not_admitted(request_id: &str) -> HttpResponse {
+    for_program(&Stopped::Network.told(""), request_id)
 }
 
 /// For a path under `/auth` that is none.
-pub(super) fn not_found() -> HttpResponse {
-    let reason = Reason::new(ReasonCode::UnknownRoute, "There is no such page.");
-    for_program(
-        &Told {
-            status: 404,
-            error_code: "RESOURCE_DOES_NOT_EXIST",
-            reason,
-            retry_after: None,
-        },
-        "",
-    )
+pub(super) async fn no_such_page(request: HttpRequest, front: web::Data<ArcSwap<Front>>) -> HttpResponse {
+    let id = guard::seen(&request).map_or_else(String::new, |seen| seen.id.as_str().to_owned());
+    let asking = Asking::of(&request);
+    if asking.is_navigation {
+        let said = Said {
+            text: asking.say.no_such_page.to_owned(),
+            detail: None,
+        };
+        for_person(&asking, &front.load().pages, &nothing_there(), &said, &id)
+    } else {
+        for_program(&nothing_there(), &id)
+    }
+}
+
+/// For a question at an endpoint that is switched off.
+pub(super) fn not_found(request_id: &str) -> HttpResponse {
+    for_program(&nothing_there(), request_id)
+}
+
+fn nothing_there() -> Told {
+    Told {
+        status: 404,
+        error_code: "RESOURCE_DOES_NOT_EXIST",
+        reason: Reason::new(ReasonCode::UnknownRoute, "There is no such page."),
+        retry_after: None,
+    }
 }

@@ -30,7 +30,7 @@ pub(super) async fn see(
     let mut response = if may_come_in {
         next.call(request).await?.map_into_boxed_body()
     } else {
-        request.into_response(super::error::not_admitted())
+        request.into_response(super::error::not_admitted(id.as_str()))
     };
     name(response.response_mut(), id.as_str());
     Ok(response)

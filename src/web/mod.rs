@@ -54,7 +54,7 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             .configure(admin::configure)
             .configure(admin_pages::configure)
             // Nothing under /auth is MLflow's, whatever it may have there one day.
-            .service(web::scope("/auth").default_service(web::to(async || error::not_found())));
+            .service(web::scope("/auth").default_service(web::to(error::no_such_page)));
         if !base.is_empty() {
             let home = format!("{base}/");
             site = site.route("", web::get().to(move || std::future::ready(moved(&home))));

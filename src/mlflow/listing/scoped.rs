@@ -15,8 +15,11 @@ use crate::mlflow::routes::List;
 use crate::mlflow::{MlflowError, Outgoing};
 use crate::outbound::UpstreamClient;
 
-/// Experiments or runs that one search may name.
+/// Experiments that one search may name.
 pub(in crate::mlflow) const MOST: usize = 10_000;
+
+/// Runs or traces that one question may name: each costs a look-up when it is new, where experiments can be asked for at once.
+const CHILDREN: usize = 1000;
 
 /// A row's experiment, as far as it says one.
 trait Placed {
@@ -220,9 +223,9 @@ pub(in crate::mlflow) async fn readable_children(
     ids: &[String],
     view: &View<'_>,
 ) -> Result<HashSet<String>, MlflowError> {
-    if ids.len() > MOST {
+    if ids.len() > CHILDREN {
         return Err(MlflowError::Malformed(format!(
-            "a question may name {MOST} things at most"
+            "a question may name {CHILDREN} runs or traces at most"
         )));
     }
     let found = lookup.experiments_of(child, ids).await?;

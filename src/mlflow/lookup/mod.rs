@@ -5,6 +5,7 @@ mod described;
 mod index;
 mod question;
 mod registry;
+mod scorers;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,13 +1,10 @@
 //! Evaluation: datasets, scorers, issues, review queues, label schemas, prompt optimization.
 
-use crate::domain::Kind::{GatewayEndpoint, GatewaySecret};
-use crate::domain::Permission::{Edit, Manage, Read, Use};
+use crate::domain::Permission::{Edit, Manage, Read};
 
 use super::At::{Body as B, BodyOrQuery as BQ, Path as P, Query as Q};
 use super::Base::{AjaxThree, Three};
-use super::Need::{
-    Dataset, Experiment, MaybeExperiment, MaybeGateway, MaybeNamed, MaybeOf, Member, Of, Scorer, Server,
-};
+use super::Need::{ChosenModel, Dataset, Experiment, Judges, MaybeExperiment, MaybeOf, Member, Of, Scorer, Server};
 use super::{Child, List, Row, Version, delete, get, patch, post, put};
 
 const DATASET: super::At = P("dataset_id");
@@ -100,6 +97,7 @@ pub(super) const ROWS: &[Row] = &[
         &[
             Experiment(Edit, B("experiment_id")),
             Scorer(Edit, B("experiment_id"), B("name")),
+            Judges(B("experiment_id"), B("serialized_scorer")),
         ],
     )
     .since(Version(3, 4)),
@@ -131,7 +129,10 @@ pub(super) const ROWS: &[Row] = &[
         Three,
         "scorers/online-config",
         "scorer.set_online_config",
-        &[Scorer(Edit, B("experiment_id"), B("name"))],
+        &[
+            Scorer(Edit, B("experiment_id"), B("name")),
+            Judges(B("experiment_id"), B("serialized_scorer")),
+        ],
     )
     .since(Version(3, 9)),
     get(Three, "scorers/online-configs", "scorer.get_online_configs", &[Member])
@@ -145,6 +146,7 @@ pub(super) const ROWS: &[Row] = &[
         &[
             Experiment(Edit, B("experiment_id")),
             MaybeOf(Child::Trace, Read, B("trace_ids[]")),
+            Judges(B("experiment_id"), B("serialized_scorer")),
         ],
     )
     .since(Version(3, 9)),
@@ -155,6 +157,7 @@ pub(super) const ROWS: &[Row] = &[
         &[
             Experiment(Edit, B("experiment_id")),
             MaybeOf(Child::Trace, Read, B("trace_ids[]")),
+            Judges(B("experiment_id"), B("serialized_scorers[]")),
         ],
     )
     .since(Version(3, 14)),
@@ -197,8 +200,7 @@ pub(super) const ROWS: &[Row] = &[
         &[
             Experiment(Edit, B("experiment_id")),
             MaybeOf(Child::Trace, Read, B("trace_ids[]")),
-            MaybeGateway(GatewaySecret, Use, B("secret_id")),
-            MaybeNamed(GatewayEndpoint, Use, B("endpoint_name")),
+            ChosenModel,
         ],
     )
     .since(Version(3, 11)),

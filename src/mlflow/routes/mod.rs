@@ -101,6 +101,10 @@ pub enum Need {
     MovesAll(At, At),
     /// On a scorer by its experiment and its name: (permission, experiment, name).
     Scorer(Permission, At, At),
+    /// USE on the endpoints that scorers call, as the request describes them or MLflow keeps them: (experiment, description).
+    Judges(At, At),
+    /// USE on the endpoint and the secret that the body chooses.
+    ChosenModel,
     /// READ on where a model version's files come from: `source`, with `run_id` beside it.
     Source,
     /// On a gateway secret, endpoint or model definition by id.

@@ -33,7 +33,7 @@ catalogue! {
     signed_out, close_browser, sign_in_again, signed_in_as_user, framed_title, framed, wrong_password,
     login_form_expired, form_expired, from_another_site, not_our_form, no_such_way, the_sign_in_service,
     too_many_attempts, stale_attempt, provider_away, no_way_in, wrong_method, sign_out_from_here, no_such_saml,
-    not_all_ended, unexpected_form, other_version, title_400, title_401, title_403, title_404, title_405, title_413,
+    not_all_ended, unexpected_form, other_version, no_such_page, title_400, title_401, title_403, title_404, title_405, title_413,
     title_429, title_502, title_503, title_504, title_other, fault_gateway, fault_upstream, fault_provider,
     network_refused, headers_too_large, malformed, elsewhere, unknown_host, not_signed_in, ask_again, bad_credential,
     issuer_away, cross_site, too_often, store_away, groups_unknown, trail_away, busy, too_slow, client_left,

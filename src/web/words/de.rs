@@ -106,6 +106,7 @@ pub(super) const WORDS: Words = Words {
     not_all_ended: "Sie sind hier abgemeldet, aber {provider} hat nicht alle seine Sitzungen beendet.",
     unexpected_form: "Das ist nicht das Formular, das erwartet wurde.",
     other_version: "Diese Datei gehört zu einer anderen Version des Gateways.",
+    no_such_page: "Diese Seite gibt es nicht.",
     title_400: "Diese Anfrage kann nicht stimmen",
     title_401: "Melden Sie sich zuerst an",
     title_403: "Das wird abgelehnt",

@@ -109,6 +109,7 @@ pub(super) const WORDS: Words = Words {
     not_all_ended: "You are signed out here, but {provider} did not end all of its sessions.",
     unexpected_form: "This is not the form that was expected.",
     other_version: "This file is of another version of the gateway.",
+    no_such_page: "There is no such page.",
 
     title_400: "That request cannot be right",
     title_401: "Sign in first",

@@ -106,6 +106,7 @@ pub(super) const WORDS: Words = Words {
     not_all_ended: "Ha cerrado la sesión aquí, pero {provider} no cerró todas sus sesiones.",
     unexpected_form: "Este no es el formulario que se esperaba.",
     other_version: "Este archivo es de otra versión de la pasarela.",
+    no_such_page: "Esta página no existe.",
     title_400: "Esa solicitud no puede ser correcta",
     title_401: "Inicie sesión primero",
     title_403: "Se ha denegado",

@@ -106,6 +106,7 @@ pub(super) const WORDS: Words = Words {
     not_all_ended: "Vous êtes déconnecté ici, mais {provider} n’a pas terminé toutes ses sessions.",
     unexpected_form: "Ce n’est pas le formulaire attendu.",
     other_version: "Ce fichier appartient à une autre version de la passerelle.",
+    no_such_page: "Cette page n’existe pas.",
     title_400: "Cette requête ne peut pas être correcte",
     title_401: "Connectez-vous d’abord",
     title_403: "C’est refusé",

@@ -106,6 +106,7 @@ pub(super) const WORDS: Words = Words {
     not_all_ended: "ここではサインアウトしましたが、{provider} のセッションの一部は終了していません。",
     unexpected_form: "想定されたフォームではありません。",
     other_version: "このファイルは別のバージョンのゲートウェイのものです。",
+    no_such_page: "そのようなページはありません。",
     title_400: "このリクエストは正しくありません",
     title_401: "先にサインインしてください",
     title_403: "拒否されました",

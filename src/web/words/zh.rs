@@ -106,6 +106,7 @@ pub(super) const WORDS: Words = Words {
     not_all_ended: "您已在此退出登录，但 {provider} 没有结束它的全部会话。",
     unexpected_form: "这不是预期的表单。",
     other_version: "此文件属于另一个版本的网关。",
+    no_such_page: "没有这个页面。",
     title_400: "这个请求不正确",
     title_401: "请先登录",
     title_403: "请求被拒绝",
