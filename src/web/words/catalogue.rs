@@ -57,7 +57,7 @@ catalogue! {
     which_experiment, wrong_permission, administration, overview, sessions, tokens, trail, explain, state,
     live_sessions, configuration, last_reload, not_reloaded, reload_taken, reload_refused, problems, trail_file,
     version, mlflow_servers, server_name, mlflow_version, answers, ways_in, kind, recent_refusals, whole_trail, user,
-    provider, address, search, find_by_user, any, nobody_signed_in, nothing_found, only_first, end_all_of,
+    provider, address, search, find_by_user, any, nobody_signed_in, nothing_found, only_first,
     end_all_of_user, end_session_of_user, sessions_ended, already_ended, revoke_token_of_user, no_tokens_here,
     token_for_user, token_for_user_help, made_for, who_holds, held_by_none, users, on_servers, all_servers, may,
     roles_help, built_in, time, outcome, what, on_what, why, event, resource, outcome_allowed, outcome_refused,

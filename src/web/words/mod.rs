@@ -76,9 +76,9 @@ impl Words {
     /// A length of time in whole units.
     pub fn duration(&self, seconds: u64) -> String {
         let (count, one, several) = match seconds {
-            172_800.. => (seconds / 86_400, self.day, self.days),
-            7200.. => (seconds / 3600, self.hour, self.hours),
-            120.. => (seconds / 60, self.minute, self.minutes),
+            86_400 | 172_800.. => (seconds / 86_400, self.day, self.days),
+            3600 | 7200.. => (seconds / 3600, self.hour, self.hours),
+            60 | 120.. => (seconds / 60, self.minute, self.minutes),
             _ => (seconds, self.second, self.seconds),
         };
         match count {
@@ -273,6 +273,26 @@ mod tests {
         }
     }
 
+    /// WCAG 2.2, 2.5.3: who speaks to a page says what they see on the button.
+    #[test]
+    fn what_a_button_shows_is_in_its_name() {
+        for words in LANGUAGES {
+            for (shown, name) in [
+                (words.end, words.end_session_of),
+                (words.end, words.end_session_of_user),
+                (words.revoke, words.revoke_token_named),
+                (words.revoke, words.revoke_token_of_user),
+                (words.stop, words.stop_sharing_with),
+            ] {
+                assert!(
+                    name.to_lowercase().contains(&shown.to_lowercase()),
+                    "{}: {name}",
+                    words.tag
+                );
+            }
+        }
+    }
+
     #[test]
     fn no_language_is_left_in_english() {
         // Words that other languages share with English.
@@ -297,6 +317,10 @@ mod tests {
         assert_eq!(words.duration(1800), "30 minutes");
         assert_eq!(words.duration(5), "5 seconds");
         assert_eq!(words.duration(1), "1 second");
+        assert_eq!(
+            (words.duration(3600), words.duration(3601)),
+            ("1 hour".to_owned(), "60 minutes".to_owned())
+        );
         assert_eq!(de::WORDS.duration(7200), "2 Stunden");
     }
 }
