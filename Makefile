@@ -10,7 +10,7 @@ demo: ## run a real MLflow with samples and mlgate in front of it at http://loca
 	@config/demo/run.sh
 
 test: ## install what is missing and run every test
-	@integration-tests/setup.sh redis nginx ingress browser mlflow-3.18 mlflow-3.5 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny basic-auth helm kubernetes kube-score
+	@integration-tests/setup.sh redis nginx ingress browser mlflow-3.18 mlflow-3.5 mlflow-2.22 node axe keycloak simplesaml saml slapd samba cargo-deny basic-auth helm kubernetes kube-score
 	@$(MAKE) --no-print-directory lint deny
 	cargo test --locked
 	@cat target/ingress/*

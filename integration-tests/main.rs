@@ -4,7 +4,9 @@
 mod support;
 
 mod access;
+mod accessible;
 mod active_directory;
+mod admin_pages;
 mod aliases;
 mod architecture;
 mod artifacts;

@@ -96,6 +96,15 @@ part_node() {
   touch "$parts/npm/.done"
 }
 
+part_axe() {
+  [ -e "$parts/axe/.done" ] && return
+  say "installing axe, which looks for what keeps people out of a page"
+  mkdir -p "$parts/axe"
+  printf '{"private": true}\n' >"$parts/axe/package.json"
+  (cd "$parts/axe" && npm install --silent --no-audit --no-fund axe-core@4.14.1) || die "npm failed"
+  touch "$parts/axe/.done"
+}
+
 part_keycloak() {
   fetch_keycloak
   [ -e "$parts/keycloak/.built" ] && return

@@ -1,5 +1,6 @@
 // Drives a real Chromium through the gateway's own pages and says what it saw, as one line of JSON.
 // node browser.mjs FOLDER_OF_NODE_MODULES JOURNEY '{"url": …, "user": …, "password": …}'
+import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 
 import { walk } from "./screens.mjs";
@@ -62,7 +63,113 @@ async function signIn(page, secret = password) {
   await page.keyboard.press("Enter");
 }
 
+/** What axe finds on a page, which is what a test can find of WCAG 2.2 AA. */
+async function barriers(page) {
+  await page.evaluate(await readFile(`${parts}/../axe/node_modules/axe-core/axe.min.js`, "utf8"));
+  const found = await page.evaluate(async () => {
+    const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+    const { violations } = await globalThis.axe.run(document, { runOnly: { type: "tag", values: tags }, resultTypes: ["violations"] });
+    return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target}: ${failureSummary}`));
+  });
+  return found.map((text) => `${new URL(page.url()).pathname}: ${text}`);
+}
+
+/** Elements that get the focus by the keyboard and do not show it. */
+async function unfocused(page) {
+  const found = [];
+  for (let step = 0; step < 12; step += 1) {
+    await page.keyboard.press("Tab");
+    const [shows, what] = await page.evaluate(() => {
+      const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
+      return [outlineStyle !== "none" && parseFloat(outlineWidth) >= 2, document.activeElement.outerHTML.slice(0, 120)];
+    });
+    if (!shows && !what.startsWith("<body")) found.push(what);
+  }
+  return found;
+}
+
 const journeys = {
+  /** Looks at every page: in each view a language, a colour scheme and a width. */
+  async accessible() {
+    const { views, name } = JSON.parse(input);
+    const seen = { faults: [], complaints: [], unfocused: [], looked_at: [] };
+    for (const [language, colorScheme, width] of views) {
+      const page = await open({ locale: language, colorScheme, viewport: { width, height: 800 } });
+      const look = async (what) => {
+        const spoken = await page.evaluate(() => document.documentElement.lang);
+        if (spoken !== language) seen.faults.push(`${what}: in ${spoken}`);
+        seen.faults.push(...(await faults(page)), ...(await barriers(page)).map((text) => `${what}: ${language} ${colorScheme} ${width}: ${text}`));
+        seen.looked_at.push(`${what} ${language}`);
+        if (shots) await page.screenshot({ path: `${shots}/${name}-${language}-${what}.png`, fullPage: true });
+      };
+      const visit = async (path, what) => {
+        await page.goto(`${url}${path}`);
+        await look(what);
+      };
+      const press = (selector) => Promise.all([page.waitForNavigation(), page.click(selector)]);
+      const enter = async (who) => {
+        await page.goto(`${url}/auth/login/local`);
+        await page.fill("input[name=username]", who);
+        await page.fill("input[name=password]", password);
+        await Promise.all([page.waitForURL((at) => !at.pathname.startsWith("/auth/login")), page.keyboard.press("Enter")]);
+      };
+      await visit("/auth/login", "choose");
+      seen.logo = await page.evaluate(() => document.querySelector(".brand img").naturalWidth);
+      seen.unfocused.push(...(await unfocused(page)));
+      await visit("/auth/login/local", "sign-in");
+      await signIn(page, "not the password");
+      await page.waitForSelector("[role=alert]");
+      await look("wrong-password");
+      await visit("/auth/login/nowhere", "error");
+      await enter("nina");
+      await look("refused");
+      await page.context().clearCookies();
+      await enter(user);
+      await visit("/auth/account", "account");
+      seen.unfocused.push(...(await unfocused(page)));
+      await page.fill("#token-name", "nightly");
+      await page.check("input[name=read_only]");
+      await press("form[aria-labelledby=new-token] button");
+      await look("account-token");
+      await visit("/auth/logout", "sign-out");
+      const device = await page.context().request.post(`${url}/auth/oauth2/device_authorization`, { form: { client_id: "mlgate-cli", host_name: "gpu-7" } });
+      await visit("/auth/device", "device");
+      await page.fill("#user_code", "BBBB-BBBB");
+      await press("main form button");
+      await look("device-unknown");
+      await page.context().clearCookies();
+      await enter(user);
+      await page.goto(`${url}/auth/device?user_code=${(await device.json()).user_code}`);
+      await press("main form button");
+      await look("device-decide");
+      await press("button[value=deny]");
+      await look("device-done");
+      const asked = new URLSearchParams({
+        response_type: "code", client_id: "mlgate-cli", redirect_uri: "http://127.0.0.1:9/callback", state: "s",
+        code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", code_challenge_method: "S256",
+      });
+      await visit(`/auth/oauth2/authorize?${asked}`, "consent");
+      await visit("/auth/share?experiment=0", "share");
+      await visit("/auth/admin", "admin");
+      await visit("/auth/admin/sessions?user=ada", "admin-sessions");
+      await visit("/auth/admin/tokens", "admin-tokens");
+      await visit("/auth/admin/roles", "admin-roles");
+      await visit("/auth/admin/audit", "admin-trail");
+      await visit("/auth/admin/explain", "admin-explain");
+      await page.fill("#user", "tom-a");
+      await page.selectOption("#method", "GET");
+      await page.fill("#path", "/api/2.0/mlflow/experiments/get?experiment_id=0");
+      await press("main form button");
+      await look("admin-explained");
+      await page.goto(`${url}/auth/account`);
+      await press(`form[action$="/auth/logout"] button`);
+      await look("signed-out");
+      seen.complaints.push(...page.complaints);
+      await page.context().close();
+    }
+    return seen;
+  },
+
   /** Decides on two terminals by keyboard, and on three clients that wait on a loopback address. */
   async terminals() {
     const { no, yes, challenge } = JSON.parse(input);

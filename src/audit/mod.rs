@@ -4,6 +4,7 @@ mod chain;
 mod desk;
 mod event;
 mod files;
+mod search;
 mod tidy;
 mod verify;
 mod writer;
@@ -11,6 +12,7 @@ mod writer;
 pub use chain::{GENESIS, Link, is_unsafe, seal};
 pub use event::{Actor, Author, Event, Http, Outcome, Record, Touched, Why};
 pub use files::{lines, with_rotated};
+pub use search::{Newest, Wanted, newest, printable};
 pub use verify::{Break, BreakKind, Report, verify};
 pub use writer::{Audit, AuditError};
 

@@ -195,48 +195,16 @@ fn search(files: &[PathBuf], filter: &Filter, format: Format, out: &mut dyn Writ
 
 impl Filter {
     fn takes(&self, record: &Record) -> bool {
-        let actor = &record.actor;
-        let user = |wanted: &String| match wanted.split_once(':') {
-            Some((provider, user)) if actor.provider.as_deref() == Some(provider) => {
-                actor.user.as_deref() == Some(user)
-            }
-            _ => actor.user.as_deref() == Some(wanted),
+        let wanted = audit::Wanted {
+            user: self.user.as_deref(),
+            action: self.action.as_deref(),
+            resource: self.resource.as_deref(),
+            outcome: self.outcome.as_deref(),
+            since: self.since,
+            until: self.until,
         };
-        let resource = |wanted: &String| {
-            record.resources.iter().any(|touched| {
-                let is = |text: &str| {
-                    [&touched.id, &touched.name]
-                        .into_iter()
-                        .flatten()
-                        .any(|value| matches(text, value))
-                };
-                is(wanted)
-                    || wanted
-                        .split_once(':')
-                        .is_some_and(|(kind, text)| kind == touched.kind && is(text))
-            })
-        };
-        let at = Timestamp::parse_rfc3339(&record.time).ok();
-        self.user.as_ref().is_none_or(user)
-            && self
-                .action
-                .as_ref()
-                .is_none_or(|wanted| matches(wanted, &record.action))
-            && self.resource.as_ref().is_none_or(resource)
-            && self
-                .outcome
-                .as_ref()
-                .is_none_or(|wanted| serde_json::to_value(record.outcome).is_ok_and(|is| is == **wanted))
-            && self.since.is_none_or(|since| at.is_some_and(|at| at >= since))
-            && self.until.is_none_or(|until| at.is_some_and(|at| at <= until))
+        wanted.takes(record)
     }
-}
-
-/// A text with one star at most, at its end.
-fn matches(wanted: &str, text: &str) -> bool {
-    wanted
-        .strip_suffix('*')
-        .map_or(wanted == text, |start| text.starts_with(start))
 }
 
 fn moment(text: &str) -> Result<Timestamp, String> {
@@ -293,7 +261,7 @@ impl Table {
             &resources.join(" "),
             &record.reason.text,
         ];
-        let columns = columns.map(printable);
+        let columns = columns.map(audit::printable);
         match self.format {
             // As it is in the file: the hash covers these very bytes.
             Format::Json => {
@@ -315,19 +283,6 @@ impl Table {
             }
         }
     }
-}
-
-/// What the terminal may see: no character that moves its cursor or turns the text around.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if audit::is_unsafe(character) || character.is_control() {
-                '\u{fffd}'
-            } else {
-                character
-            }
-        })
-        .collect()
 }
 
 /// RFC 4180; a leading `=`, `+`, `-` or `@` is kept from being a formula.

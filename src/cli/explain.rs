@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use super::{Exit, complain};
 use crate::config::{self, Config, ProviderKind};
-use crate::domain::{Access, Caller, Identity, Reason, ReasonCode, Resource, Scope, SystemClock, Timestamp, Via};
-use crate::mlflow::{Mlflow, MlflowError, Source};
+use crate::domain::{Access, Caller, Identity, Resource, Scope, SystemClock, Timestamp, Via};
+use crate::mlflow::Mlflow;
 use crate::outbound::UpstreamClient;
+use crate::pipeline::{Typed, explained};
 use crate::policy::{Explained, Explanation, Policy};
 
 #[derive(Args, Debug)]
@@ -47,41 +48,6 @@ pub(super) struct Explain {
     path: String,
 }
 
-/// A request that was typed.
-struct Typed {
-    method: String,
-    path: String,
-    query: Option<String>,
-    headers: Vec<(String, Vec<u8>)>,
-    body: Bytes,
-}
-
-impl Source for Typed {
-    fn method(&self) -> &str {
-        &self.method
-    }
-
-    fn path(&self) -> &str {
-        &self.path
-    }
-
-    fn query(&self) -> Option<&str> {
-        self.query.as_deref()
-    }
-
-    fn header(&self, name: &str) -> Vec<&[u8]> {
-        self.headers
-            .iter()
-            .filter(|(key, _)| key == name)
-            .map(|(_, value)| value.as_slice())
-            .collect()
-    }
-
-    async fn body(&mut self) -> Result<Bytes, MlflowError> {
-        Ok(self.body.clone())
-    }
-}
-
 pub(super) fn run(asked: &Explain, out: &mut dyn Write) -> io::Result<Exit> {
     let config = match config::load(&asked.config) {
         Ok(config) => config,
@@ -104,28 +70,19 @@ pub(super) fn run(asked: &Explain, out: &mut dyn Write) -> io::Result<Exit> {
     else {
         return fail("there is no such upstream");
     };
-    let mut request = typed(asked)?;
+    let request = typed(asked)?;
     let client = UpstreamClient::new(upstream).map_err(io::Error::other)?;
     let mlflow = Mlflow::new(upstream, Arc::new(client), Arc::new(SystemClock));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let understood = tokio::task::LocalSet::new().block_on(&runtime, async {
-        mlflow.refresh().await;
-        mlflow.request(&mut request, Some(&caller.identity), &|_| true).await
-    });
     let policy = Policy::new(&config.roles)
         .sharing_on(&config.upstreams)
         .without_marks_where(config.is_asked());
-    let roles = || policy.roles_of(&caller.identity, &upstream.name).names();
-    let (action, told) = match understood {
-        Ok(request) => (
-            Some(request.action),
-            policy.explain(Some(&caller), &upstream.name, &request),
-        ),
-        Err(MlflowError::UnknownRoute) => (
-            None,
-            refused(ReasonCode::UnknownRoute, MlflowError::UnknownRoute.to_string(), roles()),
-        ),
-        Err(MlflowError::Malformed(text)) => (None, refused(ReasonCode::Malformed, text, roles())),
+    let told = tokio::task::LocalSet::new().block_on(&runtime, async {
+        mlflow.refresh().await;
+        explained(&mlflow, &policy, &upstream.name, &caller, request).await
+    });
+    let (action, told) = match told {
+        Ok(told) => told,
         Err(error) => return fail(&error.to_string()),
     };
     if asked.json {
@@ -139,15 +96,6 @@ pub(super) fn run(asked: &Explain, out: &mut dyn Write) -> io::Result<Exit> {
 fn fail(text: &str) -> io::Result<Exit> {
     complain(&text);
     Ok(Exit::Failed)
-}
-
-fn refused(code: ReasonCode, text: String, roles: Vec<String>) -> Explanation {
-    Explanation {
-        allowed: false,
-        reason: Reason::new(code, text),
-        roles,
-        accesses: Vec::new(),
-    }
 }
 
 fn caller(asked: &Explain, config: &Config) -> Result<Caller, String> {
@@ -187,10 +135,6 @@ fn caller(asked: &Explain, config: &Config) -> Result<Caller, String> {
 }
 
 fn typed(asked: &Explain) -> io::Result<Typed> {
-    let (path, query) = asked
-        .path
-        .split_once('?')
-        .map_or((asked.path.as_str(), None), |(path, query)| (path, Some(query)));
     let mut headers = Vec::new();
     for header in &asked.header {
         let (name, value) = header
@@ -210,11 +154,9 @@ fn typed(asked: &Explain) -> io::Result<Typed> {
         headers.push(("content-type".to_owned(), b"application/json".to_vec()));
     }
     Ok(Typed {
-        method: asked.method.clone(),
-        path: path.to_owned(),
-        query: query.map(str::to_owned),
         headers,
         body,
+        ..Typed::new(&asked.method, &asked.path)
     })
 }
 

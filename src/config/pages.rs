@@ -12,15 +12,31 @@ pub struct Pages {
     pub operator: Option<String>,
     /// Shown under the sign-in form and on refusals: acceptable use, where to ask for access.
     pub notice: Option<String>,
+    /// The same in a language of the pages, by its tag (RFC 5646).
+    pub notices: Vec<(&'static str, String)>,
     /// A CSS colour `#rrggbb`.
     pub accent: Option<String>,
     pub logo_file: Option<PathBuf>,
 }
 
+/// The languages of the pages, each with its key.
+const NOTICES: [(&str, &str); 6] = [
+    ("en", "notice_en"),
+    ("de", "notice_de"),
+    ("fr", "notice_fr"),
+    ("es", "notice_es"),
+    ("zh", "notice_zh"),
+    ("ja", "notice_ja"),
+];
+
 pub(super) fn read(section: Section<'_>) -> Pages {
     let pages = Pages {
         operator: section.value("operator", value::text),
         notice: section.value("notice", value::prose),
+        notices: NOTICES
+            .into_iter()
+            .filter_map(|(tag, key)| Some((tag, section.value(key, value::prose)?)))
+            .collect(),
         accent: section.value("accent", colour),
         logo_file: section.checked_file("logo_file", check_logo),
     };

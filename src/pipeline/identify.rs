@@ -38,7 +38,11 @@ impl Gate {
         }
     }
 
-    async fn by_cookie(&self, incoming: &Incoming) -> Result<Caller, Stopped> {
+    /// Whoever a session cookie shows, with groups that are young enough.
+    ///
+    /// # Errors
+    /// When it shows nobody, or nobody can tell now.
+    pub async fn by_cookie(&self, incoming: &Incoming) -> Result<Caller, Stopped> {
         let Some(cookie) = self.cookies.session(incoming.all(name::COOKIE)).one() else {
             return Err(Stopped::NotSignedIn);
         };

@@ -223,7 +223,7 @@ impl Incoming {
     }
 
     /// All values of a header.
-    pub(super) fn all(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    pub fn all(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
         self.headers().get_all(name).map(|value| value.as_bytes())
     }
 

@@ -56,6 +56,16 @@ impl<T> Permit<T> {
     }
 }
 
+impl<T: Requires> Refusal<T> {
+    /// The first access that is not granted, to be said in other words than the reason's.
+    pub fn missing(&self) -> Option<&Access> {
+        self.request
+            .accesses()
+            .iter()
+            .find(|access| !matches!(self.roles.verdict(access), Verdict::Granted(_)))
+    }
+}
+
 impl Policy {
     /// Decides a request. All its accesses must be granted; a request without any is refused.
     ///

@@ -34,7 +34,7 @@ use crate::providers::Places;
 use crate::store;
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::{Finished, Traces};
-use crate::web::admin_api::{self, AdminParts};
+use crate::web::admin_api::{self, AdminParts, Reloaded};
 use crate::web::envoy;
 use crate::web::front::Front;
 use crate::web::health::{self, Health};
@@ -99,6 +99,7 @@ impl Server {
             audit: Arc::new(Audit::open(&config.audit, clock.clone())?),
             metrics: Arc::new(Metrics::new()?),
             traces,
+            last_reload: Arc::default(),
             clock,
             random,
             places,
@@ -408,6 +409,11 @@ impl Reloads {
             }
         };
         self.lasting.metrics.reload(label);
+        let told = Reloaded {
+            at: self.lasting.clock.now(),
+            problem: (outcome == Outcome::Failed).then(|| reason.clone()),
+        };
+        self.lasting.last_reload.store(Some(Arc::new(told)));
         let event = Event {
             time: self.lasting.clock.now(),
             id: hex::encode(self.lasting.random.bytes::<16>()),

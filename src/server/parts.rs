@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 
 use crate::audit::Audit;
@@ -20,7 +21,7 @@ use crate::store::{Sealer, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
 use crate::tokens::{self, Tokens};
-use crate::web::admin_api::{AdminParts, Directory};
+use crate::web::admin_api::{AdminParts, Directory, Reloaded};
 use crate::web::front::Front;
 use crate::web::pages::Pages;
 
@@ -35,6 +36,7 @@ pub(super) struct Lasting {
     pub(super) audit: Arc<Audit>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) traces: Traces,
+    pub(super) last_reload: Arc<ArcSwapOption<Reloaded>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
     /// Of APIs that tell groups.
@@ -56,6 +58,7 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
         audit,
         metrics,
         traces,
+        last_reload: _,
         clock,
         random,
         places: _,
@@ -138,6 +141,7 @@ pub(super) fn assemble(config: Arc<Config>, lasting: &Lasting, before: Option<&G
         audit,
         on_audit_failure: config.audit.on_failure,
         personal_max_lifetime: config.tokens.personal_max_lifetime,
+        last_reload: lasting.last_reload.clone(),
         clock,
         random,
     };

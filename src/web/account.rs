@@ -10,7 +10,7 @@ use askama::Template;
 use serde_json::json;
 
 use crate::config::{self, Config, Grant};
-use crate::domain::{Identity, Kind, Scope, Timestamp};
+use crate::domain::{Identity, Scope, Timestamp};
 use crate::login::{NotMade, NotSignedIn, Wanted};
 use crate::pipeline::{Gate, Stopped};
 use crate::policy::Policy;
@@ -20,8 +20,8 @@ use crate::tokens::Token;
 use super::csrf::{Binding, Provenance};
 use super::error;
 use super::front::{FORM_LIMIT, Fields, Here, form};
-use super::oauth2::in_words;
-use super::pages::{Fault, Page, Site};
+use super::pages::{Fault, Next, Page, Site};
+use super::words::{Fill, Said, Words};
 
 pub fn configure(config: &mut web::ServiceConfig) {
     let limit = || web::PayloadConfig::new(FORM_LIMIT);
@@ -103,7 +103,7 @@ async fn end_session(here: Here, body: web::Bytes) -> HttpResponse {
     };
     let id = fields.one("id").unwrap_or_default();
     let done = here.login().account().end_session(&me, id, here.visitor()).await;
-    back(&here, done, "session")
+    back(&here, done, "session", here.say().no_such_session)
 }
 
 /// Shows the new token, once: the answer is not to be kept, and no page of it can be asked for again.
@@ -125,8 +125,11 @@ async fn make_token(here: Here, body: web::Bytes) -> HttpResponse {
     let shown = match made {
         Ok((secret, token)) => account_page(&here, &me, Some((&token.name, secret.expose()))).await,
         Err(NotMade::Invalid(text)) => {
-            let text = format!("The token was not made: {text}.");
-            return here.trouble(400, &text, Fault::Request, BACK).into();
+            let said = Said {
+                text: here.say().token_not_made.to_owned(),
+                detail: Some(text),
+            };
+            return here.trouble_told(400, &said, Fault::Request, BACK).into();
         }
         Err(NotMade::Not(why)) => Err(why),
     };
@@ -154,7 +157,7 @@ async fn revoke_token(here: Here, body: web::Bytes) -> HttpResponse {
     };
     let id = fields.one("id").unwrap_or_default();
     let done = here.login().account().revoke_token(&me, id, here.visitor()).await;
-    back(&here, done, "token")
+    back(&here, done, "token", here.say().no_such_token)
 }
 
 pub(super) async fn signed_form(here: &Here, body: &[u8]) -> Result<(Arc<Session>, Fields), HttpResponse> {
@@ -166,11 +169,11 @@ pub(super) async fn signed_form(here: &Here, body: &[u8]) -> Result<(Arc<Session
 pub(super) async fn signed_form_at(
     here: &Here,
     body: &[u8],
-    back: Option<(&str, &str)>,
+    back: Option<Next<'_>>,
 ) -> Result<(Arc<Session>, Fields), HttpResponse> {
     if here.provenance() != Provenance::SameOrigin {
         return Err(here
-            .trouble(403, "This form was sent from another site.", Fault::Request, back)
+            .trouble(403, here.say().from_another_site, Fault::Request, back)
             .into());
     }
     let session = match here.session().await {
@@ -179,16 +182,13 @@ pub(super) async fn signed_form_at(
         Err(why) => return Err(here.not_signed_in(&why, "").into()),
     };
     let Some(fields) = form(here.headers(), body) else {
-        return Err(here
-            .trouble(400, "This is not the form of a page of ours.", Fault::Request, back)
-            .into());
+        return Err(here.trouble(400, here.say().not_our_form, Fault::Request, back).into());
     };
     if !here.pages().csrf().accepts(
         Binding::Session(&session.id),
         fields.one("csrf_token").unwrap_or_default(),
     ) {
-        let text = "This form was not valid any more. Go back, reload the page and try again.";
-        return Err(here.trouble(403, text, Fault::Request, back).into());
+        return Err(here.trouble(403, here.say().form_expired, Fault::Request, back).into());
     }
     Ok((session, fields))
 }
@@ -196,7 +196,7 @@ pub(super) async fn signed_form_at(
 const TOKENS: &str = "/auth/account/tokens";
 
 /// What the form offers, as far as the operator lets it, in seconds and in words.
-fn lifetimes(longest: Duration) -> Vec<(u64, String)> {
+pub(super) fn lifetimes(longest: Duration, say: &Words) -> Vec<(u64, String)> {
     const DAY: u64 = 86_400;
     let longest = longest.as_secs();
     let usual = [3600, 8 * 3600, 7 * DAY, 30 * DAY, 90 * DAY, 365 * DAY];
@@ -204,11 +204,11 @@ fn lifetimes(longest: Duration) -> Vec<(u64, String)> {
     offered.push(longest);
     offered
         .into_iter()
-        .map(|seconds| (seconds, in_words(seconds)))
+        .map(|seconds| (seconds, say.duration(seconds)))
         .collect()
 }
 
-const BACK: Option<(&str, &str)> = Some(("/auth/account", "Back to your account"));
+const BACK: Option<Next<'static>> = Some(Next::BackToAccount);
 
 pub(super) fn sign_in_first(here: &Here) -> HttpResponse {
     if here.is_program() {
@@ -222,12 +222,10 @@ pub(super) fn sign_in_first(here: &Here) -> HttpResponse {
     here.see_other(&here.pages().path_with_rd("/auth/login", &account))
 }
 
-fn back(here: &Here, done: Result<bool, NotSignedIn>, what: &str) -> HttpResponse {
+fn back(here: &Here, done: Result<bool, NotSignedIn>, what: &str, none: &str) -> HttpResponse {
     match done {
         Ok(true) => here.see_other(&here.pages().path(&format!("/auth/account?done={what}"))),
-        Ok(false) => here
-            .trouble(404, &format!("You have no such {what}."), Fault::Request, BACK)
-            .into(),
+        Ok(false) => here.trouble(404, none, Fault::Request, BACK).into(),
         Err(why) => here.not_signed_in(&why, "").into(),
     }
 }
@@ -248,12 +246,12 @@ async fn account_page(here: &Here, session: &Session, made: Option<(&str, &str)>
         label,
         email: me.email.as_deref(),
         groups: me.groups.join(", "),
-        upstreams: rights(config, &here.front().policy, me),
+        upstreams: rights(config, &here.front().policy, me, here.say()),
         sessions: sessions.iter().map(|other| SessionRow::new(other, session)).collect(),
-        tokens: tokens.iter().map(TokenRow::new).collect(),
+        tokens: tokens.iter().map(|token| TokenRow::new(token, here.say())).collect(),
         done: match here.query().one("done") {
-            Some("session") => Some("The session has ended."),
-            Some("token") => Some("The token is revoked."),
+            Some("session") => Some(here.say().session_ended),
+            Some("token") => Some(here.say().token_revoked),
             _ => None,
         },
         csrf_token: pages.csrf().token(Binding::Session(&session.id)),
@@ -264,12 +262,13 @@ async fn account_page(here: &Here, session: &Session, made: Option<(&str, &str)>
         revoke_token: pages.path("/auth/account/tokens/revoke"),
         make_token: pages.path(TOKENS),
         made,
-        lifetimes: lifetimes(config.tokens.personal_max_lifetime),
+        lifetimes: lifetimes(config.tokens.personal_max_lifetime, here.say()),
         device: here
             .login()
             .oauth()
             .has_device_flow()
             .then(|| pages.path("/auth/device")),
+        admin: is_admin(here, me).then(|| pages.path("/auth/admin")),
     };
     Ok(pages.page(200, &pages.signed_in_forms(), page))
 }
@@ -288,8 +287,15 @@ pub(super) fn held_roles(here: &Here, me: &Identity) -> Vec<String> {
     names
 }
 
+/// Whether somebody is an admin on any upstream.
+fn is_admin(here: &Here, me: &Identity) -> bool {
+    let (config, policy) = (&here.front().config, &here.front().policy);
+    let mut upstreams = config.upstreams.iter();
+    upstreams.any(|upstream| policy.roles_of(me, &upstream.name).are_admin())
+}
+
 /// The roles held on each upstream; upstreams without any are left out, and a lone upstream needs no name.
-fn rights(config: &Config, policy: &Policy, me: &Identity) -> Vec<Rights> {
+fn rights(config: &Config, policy: &Policy, me: &Identity, say: &Words) -> Vec<Rights> {
     let several = config.upstreams.len() > 1;
     let rights = config.upstreams.iter().map(|upstream| Rights {
         name: several.then(|| upstream.name.clone()),
@@ -298,7 +304,7 @@ fn rights(config: &Config, policy: &Policy, me: &Identity) -> Vec<Rights> {
             .names()
             .into_iter()
             .map(|name| RoleRights {
-                lines: lines_of(&name, &config.roles),
+                lines: lines_of(&name, &config.roles, say),
                 name,
             })
             .collect(),
@@ -306,35 +312,31 @@ fn rights(config: &Config, policy: &Policy, me: &Identity) -> Vec<Rights> {
     rights.filter(|rights| !rights.roles.is_empty()).collect()
 }
 
-fn lines_of(role: &str, roles: &[config::Role]) -> Vec<RightLine> {
+pub(super) fn lines_of(role: &str, roles: &[config::Role], say: &Words) -> Vec<RightLine> {
     let line = |permission: &str, on: &str| RightLine {
         permission: permission.to_owned(),
         denies: false,
         on: on.to_owned(),
     };
     match role {
-        "viewer" => vec![line("READ", "everything")],
-        "editor" => vec![line("EDIT", "everything")],
-        "manager" => vec![line("MANAGE", "everything")],
-        "admin" => vec![line("MANAGE", "everything, and the server itself")],
+        "viewer" => vec![line("READ", say.everything)],
+        "editor" => vec![line("EDIT", say.everything)],
+        "manager" => vec![line("MANAGE", say.everything)],
+        "admin" => vec![line("MANAGE", say.everything_and_server)],
         name => roles
             .iter()
             .filter(|role| role.name == name)
             .flat_map(|role| &role.grants)
-            .map(line_of)
+            .map(|grant| line_of(grant, say))
             .collect(),
     }
 }
 
-fn line_of(grant: &Grant) -> RightLine {
+fn line_of(grant: &Grant, say: &Words) -> RightLine {
     let kinds = grant
         .patterns
         .iter()
-        .map(|(kind, patterns)| match (*kind, patterns.as_slice()) {
-            (Kind::Server, _) => "the server itself".to_owned(),
-            (kind, [all]) if all == "*" => format!("all {}", kind.grant_key().replace('_', " ")),
-            (kind, patterns) => format!("{} {}", kind.grant_key().replace('_', " "), patterns.join(", ")),
-        });
+        .map(|(kind, patterns)| say.granted_on(*kind, patterns));
     RightLine {
         permission: grant
             .permission
@@ -346,7 +348,7 @@ fn line_of(grant: &Grant) -> RightLine {
 }
 
 /// `2026-11-23 12:00`; the page says that it is UTC.
-fn minute(at: Timestamp) -> String {
+pub(super) fn minute(at: Timestamp) -> String {
     let text = at.rfc3339();
     format!("{} {}", &text[..10], &text[11..16])
 }
@@ -361,10 +363,10 @@ struct RoleRights {
     lines: Vec<RightLine>,
 }
 
-struct RightLine {
-    permission: String,
-    denies: bool,
-    on: String,
+pub(super) struct RightLine {
+    pub(super) permission: String,
+    pub(super) denies: bool,
+    pub(super) on: String,
 }
 
 struct SessionRow {
@@ -402,12 +404,12 @@ struct TokenRow {
 }
 
 impl TokenRow {
-    fn new(token: &Token) -> Self {
+    fn new(token: &Token, say: &Words) -> Self {
         Self {
             id: token.id.clone(),
             name: token.name.clone(),
             created: minute(token.created),
-            last_used: token.last_used.map_or_else(|| "never".to_owned(), minute),
+            last_used: token.last_used.map_or_else(|| say.never.to_owned(), minute),
             ends: minute(token.expires),
             read_only: token.scope.read_only,
             experiments: token.scope.experiments.as_deref().unwrap_or_default().join(", "),
@@ -419,7 +421,7 @@ impl TokenRow {
 #[derive(Template)]
 #[template(path = "account.html")]
 struct AccountPage<'a> {
-    site: &'a Site,
+    site: Site<'a>,
     who: &'a str,
     user: &'a str,
     label: &'a str,
@@ -440,4 +442,6 @@ struct AccountPage<'a> {
     made: Option<(&'a str, &'a str)>,
     lifetimes: Vec<(u64, String)>,
     device: Option<String>,
+    /// For admins.
+    admin: Option<String>,
 }

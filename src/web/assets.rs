@@ -18,15 +18,9 @@ pub fn configure(config: &mut web::ServiceConfig) {
 
 async fn serve(here: Here, path: web::Path<(String, String)>) -> HttpResponse {
     let (hash, name) = path.as_ref();
-    let Some(asset) = here.pages().asset(hash, name) else {
-        return here
-            .trouble(
-                404,
-                "This file is of another version of the gateway.",
-                Fault::Request,
-                None,
-            )
-            .into();
+    let pages = here.pages();
+    let Some(asset) = pages.asset(hash, name) else {
+        return here.trouble(404, here.say().other_version, Fault::Request, None).into();
     };
     HttpResponse::Ok()
         .insert_header(("content-type", asset.content_type))
@@ -123,15 +117,57 @@ impl Asset {
     }
 }
 
-/// The operator's colour, with whichever of black and white can be read on it.
+/// What lines are drawn on, as the sheet has it: the page and the card.
+const LIGHT: [[u8; 3]; 2] = [[0xf4, 0xf6, 0xf8], [0xff, 0xff, 0xff]];
+const DARK: [[u8; 3]; 2] = [[0x11, 0x16, 0x1c], [0x1a, 0x21, 0x29]];
+/// What a line that says something needs against what is around it (WCAG 2.2, 1.4.11).
+const LINE_CONTRAST: f64 = 3.0;
+
+/// The operator's colour, with whichever of black and white can be read on it, and a shade of it that can be seen as a line.
 fn theme(accent: &str) -> Result<String, String> {
     let wrong = || format!("pages.accent: '{accent}' is not a colour like #17527f");
     let digits = accent
         .strip_prefix('#')
         .filter(|digits| digits.len() == 6)
         .ok_or_else(wrong)?;
-    let rgb = hex::decode(digits).map_err(|_| wrong())?;
-    // Relative luminance as WCAG 2.2 defines it; 0.179 is where black and white contrast equally.
+    let bytes = hex::decode(digits).map_err(|_| wrong())?;
+    let rgb = <[u8; 3]>::try_from(bytes).map_err(|_| wrong())?;
+    // 0.179 is where black and white contrast equally.
+    let on_accent = if luminance(rgb) > 0.179 { "#000000" } else { "#ffffff" };
+    let colours = |line: [u8; 3]| {
+        let line = hex::encode(line);
+        format!("--accent: #{digits}; --on-accent: {on_accent}; --accent-line: #{line};")
+    };
+    let (light, dark) = (seen_on(rgb, LIGHT, 0x00), seen_on(rgb, DARK, 0xff));
+    Ok(format!(
+        ":root {{ {} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {} }} }}\n",
+        colours(light),
+        colours(dark)
+    ))
+}
+
+/// The colour, moved towards black or white until it can be seen on these.
+fn seen_on(rgb: [u8; 3], papers: [[u8; 3]; 2], towards: u8) -> [u8; 3] {
+    let moved = |tenths: u16| {
+        rgb.map(|byte| {
+            let sum = u16::from(byte) * (10 - tenths) + u16::from(towards) * tenths;
+            u8::try_from(sum / 10).unwrap_or(towards)
+        })
+    };
+    (0..=10)
+        .map(moved)
+        .find(|shade| papers.iter().all(|paper| contrast(*shade, *paper) >= LINE_CONTRAST))
+        .unwrap_or([towards; 3])
+}
+
+/// Contrast ratio as WCAG 2.2 defines it, 1 to 21.
+fn contrast(one: [u8; 3], other: [u8; 3]) -> f64 {
+    let (one, other) = (luminance(one), luminance(other));
+    (one.max(other) + 0.05) / (one.min(other) + 0.05)
+}
+
+/// Relative luminance as WCAG 2.2 defines it, 0 to 1.
+fn luminance(rgb: [u8; 3]) -> f64 {
     let linear = |byte: u8| {
         let share = f64::from(byte) / 255.0;
         if share <= 0.04045 {
@@ -140,16 +176,10 @@ fn theme(accent: &str) -> Result<String, String> {
             ((share + 0.055) / 1.055).powf(2.4)
         }
     };
-    let luminance: f64 = rgb
-        .iter()
+    rgb.iter()
         .zip([0.2126, 0.7152, 0.0722])
         .map(|(byte, weight)| linear(*byte) * weight)
-        .sum();
-    let on_accent = if luminance > 0.179 { "#000000" } else { "#ffffff" };
-    let colours = format!("--accent: #{digits}; --on-accent: {on_accent};");
-    Ok(format!(
-        ":root {{ {colours} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {colours} }} }}\n"
-    ))
+        .sum()
 }
 
 fn logo(file: &std::path::Path) -> Result<Asset, String> {
@@ -191,6 +221,27 @@ mod tests {
     fn text_on_the_operators_colour_can_be_read() {
         assert!(theme("#ffee00").unwrap().contains("--on-accent: #000000"));
         assert!(theme("#17527f").unwrap().contains("--on-accent: #ffffff"));
+        // Whatever the colour: text on it has 4.5, and lines of it 3 in light and dark.
+        for grey in (0..=255).step_by(15) {
+            for rgb in [[grey; 3], [grey, 0, 0], [0, grey, 0], [0, 0, grey], [grey, 255, 0]] {
+                let text = [[0; 3], [255; 3]].map(|ink| contrast(ink, rgb));
+                assert!(text[0].max(text[1]) >= 4.5, "{rgb:?}");
+                for (papers, towards) in [(LIGHT, 0), (DARK, 255)] {
+                    let line = seen_on(rgb, papers, towards);
+                    assert!(
+                        papers.iter().all(|paper| contrast(line, *paper) >= 3.0),
+                        "{rgb:?} {line:?}"
+                    );
+                }
+            }
+        }
+        let sheet = include_str!("../../templates/assets/style.css");
+        for paper in LIGHT.into_iter().chain(DARK) {
+            assert!(
+                sheet.contains(&format!("#{};", hex::encode(paper))),
+                "{paper:?} is the sheet's"
+            );
+        }
         for wrong in ["red", "#fff", "#12345g", "#123456;}", ""] {
             assert!(theme(wrong).is_err(), "{wrong}");
         }

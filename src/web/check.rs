@@ -6,7 +6,7 @@ use std::future::{Ready, ready};
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{ACCEPT_LANGUAGE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use crate::pipeline::{
 use super::error::{self, Asking};
 use super::front::Front;
 use super::guard;
+use super::words::Words;
 
 const AUTH_REQUEST: &str = "/auth/check/auth-request";
 const FORWARD_AUTH: &str = "/auth/check/forward-auth";
@@ -107,6 +108,7 @@ pub(super) async fn decide(gate: &Gate, front: &Front, asked: Asked, seen: Seen)
     let id = seen.id.clone();
     let incoming = Incoming::asked(asked, config, seen);
     let is_navigation = incoming.is_navigation();
+    let say = Words::wanted(incoming.all(ACCEPT_LANGUAGE));
     match Box::pin(gate.decide(incoming)).await {
         Ok(granted) => Ok(granted),
         Err(halted) => {
@@ -114,6 +116,7 @@ pub(super) async fn decide(gate: &Gate, front: &Front, asked: Asked, seen: Seen)
                 is_navigation,
                 asked: &url,
                 origin: &config.origin(),
+                say,
             };
             let sign_in = asking.sign_in(&front.pages, &halted.stopped);
             let response = Box::pin(error::answer(&asking, gate, &front.pages, id.as_str(), halted)).await;

@@ -12,13 +12,13 @@ use super::account::{held_roles, signed_form_at};
 use super::csrf::Binding;
 use super::front::{FORM_LIMIT, Here};
 use super::oauth2::{lifetime, trouble};
-use super::pages::{Fault, Page, Site};
+use super::pages::{Fault, Next, Page, Site};
+use super::words::Fill;
 
 pub(super) const PATH: &str = "/auth/device";
 const DECIDE: &str = "/auth/device/decide";
 /// Longer than any spelling of a code, and short enough to be shown again.
 const LONGEST: usize = 40;
-const UNKNOWN: &str = "No terminal waits for this code. Look again at what the terminal shows; codes are good for five minutes, and once.";
 
 pub fn configure(config: &mut web::ServiceConfig) {
     let limit = || web::PayloadConfig::new(FORM_LIMIT);
@@ -79,12 +79,12 @@ async fn decide(here: Here, body: web::Bytes) -> HttpResponse {
         .await;
     match decided {
         Ok(true) => done(&here, approved).into(),
-        Ok(false) => code_form(&here, &session, "", 404, Some(UNKNOWN)).into(),
+        Ok(false) => code_form(&here, &session, "", 404, Some(here.say().unknown_code)).into(),
         Err(error) => trouble(&here, &error).into(),
     }
 }
 
-const BACK: Option<(&str, &str)> = Some((PATH, "Type the code again"));
+const BACK: Option<Next<'static>> = Some(Next::TypeAgain);
 
 /// What waits under a code, for somebody who may decide on it; or the page that says why not.
 async fn waiting<'a>(here: &'a Here, session: &Session, typed: &str) -> Result<Waiting<'a>, Page> {
@@ -100,28 +100,26 @@ async fn waiting<'a>(here: &'a Here, session: &Session, typed: &str) -> Result<W
             .map(|upstream| policy.roles_of(&session.identity, &upstream.name))
     };
     if !on_each().all(|roles| roles.allow_device_flow()) {
-        let text = "With your role no terminal may be signed in by a code. Where the terminal can open a browser, \
-                    it can sign in without one; else ask whoever runs this gateway for a token.";
-        return Err(here.trouble(403, text, Fault::Request, Some(("/auth/account", "Your account"))));
+        let text = here.say().no_device_for_role;
+        return Err(here.trouble(403, text, Fault::Request, Some(Next::Account)));
     }
     let waiting = match oauth.waiting(typed, session, here.visitor()).await {
         Ok(waiting) => waiting,
-        Err(NoDevice::Unknown) => return Err(code_form(here, session, typed, 404, Some(UNKNOWN))),
+        Err(NoDevice::Unknown) => return Err(code_form(here, session, typed, 404, Some(here.say().unknown_code))),
         Err(NoDevice::Oauth(error)) => return Err(trouble(here, &error)),
     };
     // Whoever has got at an admin's open browser must not get a token of it that outlives the session.
     if on_each().any(|roles| roles.are_admin()) && session.created < waiting.created {
         let again = sign_in(here, &waiting.user_code());
         let path = again.strip_prefix(here.front().config.base_path()).unwrap_or(&again);
-        let text = "You may do everything here, so sign in anew before you let a terminal in.";
-        return Err(here.trouble(401, text, Fault::Request, Some((path, "Sign in anew"))));
+        let text = here.say().sign_in_anew_first;
+        return Err(here.trouble(401, text, Fault::Request, Some(Next::SignInAnew(path))));
     }
     Ok(waiting)
 }
 
 fn switched_off(here: &Here) -> Page {
-    let text = "Terminals are not signed in by a code here.";
-    here.trouble(404, text, Fault::Request, Some(("/auth/account", "Your account")))
+    here.trouble(404, here.say().device_off, Fault::Request, Some(Next::Account))
 }
 
 /// There and back to the form, with what was typed.
@@ -192,7 +190,7 @@ fn done(here: &Here, approved: bool) -> Page {
 #[derive(Template)]
 #[template(path = "device.html")]
 struct CodePage<'a> {
-    site: &'a Site,
+    site: Site<'a>,
     typed: &'a str,
     problem: Option<&'a str>,
     action: String,
@@ -202,7 +200,7 @@ struct CodePage<'a> {
 #[derive(Template)]
 #[template(path = "device_decide.html")]
 struct DecisionPage<'a> {
-    site: &'a Site,
+    site: Site<'a>,
     client: &'a str,
     client_id: &'a str,
     host: Option<&'a str>,
@@ -223,7 +221,7 @@ struct DecisionPage<'a> {
 #[derive(Template)]
 #[template(path = "device_done.html")]
 struct DonePage<'a> {
-    site: &'a Site,
+    site: Site<'a>,
     approved: bool,
     account: String,
 }

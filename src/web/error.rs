@@ -9,18 +9,19 @@ use crate::audit::Outcome;
 use crate::domain::{Reason, ReasonCode};
 use crate::pipeline::{Gate, Halted, Stopped, Told, is_navigation};
 
-use super::front::Front;
+use super::front::{Front, spoken_by};
 use super::guard;
-use super::pages::{Fault, Pages, Refused, Trouble};
+use super::pages::{Fault, Next, Pages, Refused, Trouble};
+use super::words::{Said, Words};
 
 /// What was asked for, and by whom.
-#[derive(Debug)]
 pub(super) struct Asking<'a> {
     pub(super) is_navigation: bool,
     /// The path and query on this site, or the whole URL on another.
     pub(super) asked: &'a str,
     /// Of this site, for who is elsewhere; else empty.
     pub(super) origin: &'a str,
+    pub(super) say: &'static Words,
 }
 
 impl<'a> Asking<'a> {
@@ -29,6 +30,7 @@ impl<'a> Asking<'a> {
             is_navigation: is_navigation(request),
             asked: request.uri().path_and_query().map_or("/", |asked| asked.as_str()),
             origin: "",
+            say: spoken_by(request),
         }
     }
 
@@ -99,7 +101,13 @@ fn log(stopped: &Stopped, request_id: &str) {
     }
 }
 
-fn render(asking: &Asking<'_>, pages: &Pages, request_id: &str, stopped: &Stopped, told: &Told) -> HttpResponse {
+pub(super) fn render(
+    asking: &Asking<'_>,
+    pages: &Pages,
+    request_id: &str,
+    stopped: &Stopped,
+    told: &Told,
+) -> HttpResponse {
     if !asking.is_navigation {
         return for_program(told, request_id);
     }
@@ -109,10 +117,11 @@ fn render(asking: &Asking<'_>, pages: &Pages, request_id: &str, stopped: &Stoppe
             None => for_program(told, request_id),
         },
         Stopped::Refused(refusal) => {
-            let page = pages.refused(&Refused {
+            let page = pages.spoken(asking.say).refused(&Refused {
                 caller: refusal.caller.as_ref(),
                 roles: &refusal.roles.names(),
-                reason: &told.reason,
+                reason: &refusal.reason,
+                missing: refusal.missing(),
                 return_to: asking.asked,
                 request_id: Some(request_id),
             });
@@ -135,7 +144,10 @@ fn render(asking: &Asking<'_>, pages: &Pages, request_id: &str, stopped: &Stoppe
         | Stopped::Busy
         | Stopped::TooSlow
         | Stopped::ClientLeft
-        | Stopped::Upstream(_) => for_person(pages, told, request_id),
+        | Stopped::Upstream(_) => {
+            let said = asking.say.stopped(stopped, told);
+            for_person(asking, pages, told, &said, request_id)
+        }
     }
 }
 
@@ -146,18 +158,19 @@ fn sign_in(location: &str) -> HttpResponse {
         .finish()
 }
 
-fn for_person(pages: &Pages, told: &Told, request_id: &str) -> HttpResponse {
+fn for_person(asking: &Asking<'_>, pages: &Pages, told: &Told, said: &Said, request_id: &str) -> HttpResponse {
     let fault = match told.status {
         502 | 504 => Fault::Upstream,
         500.. => Fault::Gateway,
         _ => Fault::Request,
     };
-    let page = pages.error(&Trouble {
+    let page = pages.spoken(asking.say).error(&Trouble {
         status: told.status,
-        text: &told.reason.text,
+        text: &said.text,
+        detail: said.detail.as_deref(),
         fault,
         request_id: Some(request_id),
-        next: Some(("/", "Back to the start")),
+        next: Some(Next::Start),
     });
     let page = match told.retry_after {
         Some(seconds) => page.with_header("retry-after", seconds.to_string()),
@@ -208,8 +221,13 @@ pub(super) fn too_many_headers(request_id: &str) -> HttpResponse {
 /// For a path under `/auth` that is none.
 pub(super) async fn no_such_page(request: HttpRequest, front: web::Data<ArcSwap<Front>>) -> HttpResponse {
     let id = guard::seen(&request).map_or_else(String::new, |seen| seen.id.as_str().to_owned());
-    if is_navigation(&request) {
-        for_person(&front.load().pages, &nothing_there(), &id)
+    let asking = Asking::of(&request);
+    if asking.is_navigation {
+        let said = Said {
+            text: asking.say.no_such_page.to_owned(),
+            detail: None,
+        };
+        for_person(&asking, &front.load().pages, &nothing_there(), &said, &id)
     } else {
         for_program(&nothing_there(), &id)
     }

@@ -20,7 +20,8 @@ use crate::sessions::{Session, Sessions};
 
 use super::csrf::{Provenance, provenance};
 use super::guard;
-use super::pages::{Fault, Page, Pages, Refused, Trouble};
+use super::pages::{Fault, Next, Page, Pages, Refused, Spoken, Trouble};
+use super::words::{Fill, Said, Words};
 
 /// The parts of one configuration. A reload swaps all of them at once: `web::Data<ArcSwap<Front>>`.
 pub struct Front {
@@ -40,6 +41,7 @@ pub(super) struct Here {
     browser: Option<Browser>,
     address: IpAddr,
     request_id: Option<String>,
+    say: &'static Words,
 }
 
 impl FromRequest for Here {
@@ -72,6 +74,7 @@ impl Here {
             browser,
             address,
             request_id: seen.map(|seen| seen.id.as_str().to_owned()),
+            say: spoken_by(&request),
             request,
         }
     }
@@ -84,8 +87,13 @@ impl Here {
         &self.front.login
     }
 
-    pub(super) fn pages(&self) -> &Pages {
-        &self.front.pages
+    /// In the language that the browser asks for.
+    pub(super) fn pages(&self) -> Spoken<'_> {
+        self.front.pages.spoken(self.say)
+    }
+
+    pub(super) fn say(&self) -> &'static Words {
+        self.say
     }
 
     pub(super) fn headers(&self) -> &HeaderMap {
@@ -163,31 +171,36 @@ impl Here {
         self.redirect(StatusCode::SEE_OTHER, location)
     }
 
-    pub(super) fn trouble(&self, status: u16, text: &str, fault: Fault<'_>, next: Option<(&str, &str)>) -> Page {
-        let request_id = self.request_id.as_deref();
+    pub(super) fn trouble(&self, status: u16, text: &str, fault: Fault<'_>, next: Option<Next<'_>>) -> Page {
+        let said = Said {
+            text: text.to_owned(),
+            detail: None,
+        };
+        self.trouble_told(status, &said, fault, next)
+    }
+
+    /// Where more is known than the person's language says.
+    pub(super) fn trouble_told(&self, status: u16, said: &Said, fault: Fault<'_>, next: Option<Next<'_>>) -> Page {
         self.pages().error(&Trouble {
             status,
-            text,
+            text: &said.text,
+            detail: said.detail.as_deref(),
             fault,
-            request_id,
+            request_id: self.request_id.as_deref(),
             next,
         })
     }
 
     /// The page for whoever was not signed in, and could not be asked again at once.
     pub(super) fn not_signed_in(&self, why: &NotSignedIn, label: &str) -> Page {
-        const AGAIN: Option<(&str, &str)> = Some(("/auth/login", "Start again"));
+        const AGAIN: Option<Next<'static>> = Some(Next::StartAgain);
+        let say = self.say;
         match why {
-            NotSignedIn::UnknownProvider => {
-                let text = "There is no such way to sign in here.";
-                self.trouble(404, text, Fault::Request, Some(("/auth/login", "Sign in")))
-            }
-            NotSignedIn::BadPassword => {
-                self.trouble(401, "The user name or the password is wrong.", Fault::Request, AGAIN)
-            }
+            NotSignedIn::UnknownProvider => self.trouble(404, say.no_such_way, Fault::Request, Some(Next::SignIn)),
+            NotSignedIn::BadPassword => self.trouble(401, say.wrong_password, Fault::Request, AGAIN),
             NotSignedIn::TooManyAttempts(wait) => {
                 let seconds = wait.as_secs().max(1);
-                let text = format!("Too many sign-in attempts. Wait {}, then try again.", in_words(seconds));
+                let text = say.too_many_attempts.with("time", say.duration(seconds)).to_string();
                 self.trouble(429, &text, Fault::Request, None)
                     .with_header("retry-after", seconds.to_string())
             }
@@ -195,39 +208,30 @@ impl Here {
                 caller: None,
                 roles: &[],
                 reason,
+                missing: None,
                 return_to: self.login().return_to("").as_str(),
                 request_id: self.request_id.as_deref(),
             }),
-            NotSignedIn::StaleAttempt => {
-                let text = "This sign-in was begun too long ago, was finished already, or was begun in another browser. \
-                            If your browser blocks cookies, allow them for this site.";
-                self.trouble(400, text, Fault::Request, AGAIN)
-            }
+            NotSignedIn::StaleAttempt => self.trouble(400, say.stale_attempt, Fault::Request, AGAIN),
             NotSignedIn::ProviderAway => {
-                let text = format!("{label} cannot be reached, so nobody can sign in that way at this moment.");
+                let text = say.provider_away.with("provider", label).to_string();
                 self.trouble(503, &text, Fault::Provider(label), AGAIN)
                     .with_header("retry-after", "5")
             }
-            NotSignedIn::StoreAway => {
-                let text = "The gateway cannot look up sessions at this moment. Nobody was signed out.";
-                self.trouble(503, text, Fault::Gateway, None)
-                    .with_header("retry-after", "5")
-            }
-            NotSignedIn::TrailAway => {
-                let text = "The gateway cannot write its audit trail, and lets nothing happen without.";
-                self.trouble(503, text, Fault::Gateway, None)
-                    .with_header("retry-after", "5")
-            }
+            NotSignedIn::StoreAway => self
+                .trouble(503, say.store_away, Fault::Gateway, None)
+                .with_header("retry-after", "5"),
+            NotSignedIn::TrailAway => self
+                .trouble(503, say.trail_away, Fault::Gateway, None)
+                .with_header("retry-after", "5"),
         }
     }
 }
 
-fn in_words(seconds: u64) -> String {
-    match seconds {
-        1 => "1 second".to_owned(),
-        2..=90 => format!("{seconds} seconds"),
-        _ => format!("{} minutes", seconds.div_ceil(60)),
-    }
+/// The language that a browser asks for.
+pub(super) fn spoken_by(request: &HttpRequest) -> &'static Words {
+    let values = request.headers().get_all("accept-language");
+    Words::wanted(values.map(|value| value.as_bytes()))
 }
 
 /// Decoded form or query fields, in order.

@@ -10,7 +10,8 @@ use crate::providers::{Onward, Way};
 
 use super::csrf::{Binding, Provenance};
 use super::front::{FORM_LIMIT, Here, form};
-use super::pages::{Fault, LoginForm};
+use super::pages::{Fault, LoginForm, Next};
+use super::words::Fill;
 
 pub fn configure(config: &mut web::ServiceConfig) {
     config
@@ -42,9 +43,7 @@ async fn choose(here: Here) -> HttpResponse {
     let named = query.one("provider").and_then(|id| here.login().provider(id));
     let only = match here.login().choices() {
         [] => {
-            return here
-                .trouble(503, "No way to sign in is configured.", Fault::Gateway, None)
-                .into();
+            return here.trouble(503, here.say().no_way_in, Fault::Gateway, None).into();
         }
         [only] => Some(only),
         _ => named.or_else(meant),
@@ -97,8 +96,12 @@ async fn begin(here: Here, provider: web::Path<String>) -> HttpResponse {
             let mut response = match onward {
                 Onward::Redirect(url) => here.redirect(StatusCode::FOUND, &url),
                 Onward::Form { url, fields } => {
-                    let text = format!("One moment: {} asks who you are.", label(&here, &provider));
-                    here.pages().posting("Signing in", &text, &url, &fields).into()
+                    let say = here.say();
+                    let text = say
+                        .one_moment_asks
+                        .with("provider", label(&here, &provider))
+                        .to_string();
+                    here.pages().posting(say.signing_in, &text, &url, &fields).into()
                 }
             };
             bind(&here, &mut response, &browser);
@@ -113,7 +116,7 @@ async fn password(here: Here, provider: web::Path<String>, body: web::Bytes) -> 
     let field = |name: &str| fields.as_ref().and_then(|fields| fields.one(name)).unwrap_or_default();
     if here.provenance() == Provenance::Foreign {
         return here
-            .trouble(403, "This form was sent from another site.", Fault::Request, AGAIN)
+            .trouble(403, here.say().from_another_site, Fault::Request, AGAIN)
             .into();
     }
     let is_form = |way: &Way| matches!(way, Way::Password(_));
@@ -123,12 +126,13 @@ async fn password(here: Here, provider: web::Path<String>, body: web::Bytes) -> 
         None => return here.not_signed_in(&NotSignedIn::UnknownProvider, "").into(),
     }
     let return_to = here.login().return_to(field("rd"));
-    let csrf = here.pages().csrf();
+    let pages = here.pages();
+    let csrf = pages.csrf();
     let ours = here
         .browser()
         .is_some_and(|it| csrf.accepts(Binding::Login(it.as_str()), field("csrf_token")));
     if !ours {
-        let problem = "This form was not valid any more. Please sign in again; your browser must accept cookies.";
+        let problem = here.say().login_form_expired;
         return show_form(&here, &provider, return_to.as_str(), "", Some((403, problem)));
     }
     let (user, secret) = (field("username"), Secret::new(field("password")));
@@ -143,7 +147,7 @@ async fn password(here: Here, provider: web::Path<String>, body: web::Bytes) -> 
             response
         }
         Err(NotSignedIn::BadPassword) => {
-            let problem = "The user name or the password is wrong.";
+            let problem = here.say().wrong_password;
             show_form(&here, &provider, return_to.as_str(), user, Some((401, problem)))
         }
         Err(why) => here.not_signed_in(&why, label(&here, &provider)).into(),
@@ -152,7 +156,7 @@ async fn password(here: Here, provider: web::Path<String>, body: web::Bytes) -> 
 
 /// As long as the form takes. Bytes.
 const LONGEST_NAME: usize = 256;
-const AGAIN: Option<(&str, &str)> = Some(("/auth/login", "Start again"));
+const AGAIN: Option<Next<'static>> = Some(Next::StartAgain);
 
 fn show_form(here: &Here, id: &str, rd: &str, username: &str, problem: Option<(u16, &str)>) -> HttpResponse {
     let browser = here.browser().cloned().unwrap_or_else(|| here.login().new_browser());
@@ -175,7 +179,7 @@ fn show_form(here: &Here, id: &str, rd: &str, username: &str, problem: Option<(u
 pub(super) fn label<'a>(here: &'a Here, provider: &str) -> &'a str {
     here.login()
         .provider(provider)
-        .map_or("The sign-in service", |provider| &provider.label)
+        .map_or(here.say().the_sign_in_service, |provider| &provider.label)
 }
 
 /// Binds what was begun to this browser, and keeps the one cookie for it fresh.
@@ -194,7 +198,7 @@ pub(super) fn set_cookie(response: &mut HttpResponse, cookie: &str) {
 }
 
 async fn only_get(here: Here) -> HttpResponse {
-    here.trouble(405, "This page cannot be asked for in this way.", Fault::Request, AGAIN)
+    here.trouble(405, here.say().wrong_method, Fault::Request, AGAIN)
         .with_header("allow", "GET, HEAD")
         .into()
 }

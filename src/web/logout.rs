@@ -7,7 +7,7 @@ use crate::providers::Onward;
 use super::csrf::{Binding, Provenance};
 use super::front::{FORM_LIMIT, Here, form};
 use super::login::set_cookie;
-use super::pages::Fault;
+use super::pages::{Fault, Next};
 
 pub fn configure(config: &mut web::ServiceConfig) {
     config
@@ -36,7 +36,7 @@ async fn ask(here: Here) -> HttpResponse {
 async fn end(here: Here, body: web::Bytes) -> HttpResponse {
     if here.provenance() != Provenance::SameOrigin {
         return here
-            .trouble(403, "Signing out must be asked for on this site.", Fault::Request, None)
+            .trouble(403, here.say().sign_out_from_here, Fault::Request, None)
             .into();
     }
     let session = match here.session().await {
@@ -51,10 +51,8 @@ async fn end(here: Here, body: web::Bytes) -> HttpResponse {
             .csrf()
             .accepts(Binding::Session(&session.id), field("csrf_token"))
     {
-        let text = "This form was not valid any more. Go back, reload the page and try again.";
-        return here
-            .trouble(403, text, Fault::Request, Some(("/auth/logout", "Sign out")))
-            .into();
+        let text = here.say().form_expired;
+        return here.trouble(403, text, Fault::Request, Some(Next::SignOut)).into();
     }
     match here.login().logout(here.visitor()).await {
         Ok(onward) => {
@@ -76,8 +74,10 @@ fn sign_out_there(here: &Here, onward: &Onward) -> HttpResponse {
         // The browser would hold a redirect to the form's content policy; a page it may leave.
         Onward::Redirect(url) => here.pages().signing_out(url).into(),
         Onward::Form { url, fields } => {
-            let text = "One moment: your identity provider ends its session too.";
-            here.pages().posting("You are signed out", text, url, fields).into()
+            let say = here.say();
+            here.pages()
+                .posting(say.signed_out, say.one_moment_ends, url, fields)
+                .into()
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod admin;
 pub mod admin_api;
+mod admin_pages;
 pub mod assets;
 pub mod callback;
 mod check;
@@ -22,6 +23,7 @@ mod provider_logout;
 mod proxy;
 pub mod saml;
 pub mod share;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +52,7 @@ pub fn configure(base: &str) -> impl FnOnce(&mut ServiceConfig) + use<> {
             .configure(oauth2::configure)
             .configure(device::configure)
             .configure(admin::configure)
+            .configure(admin_pages::configure)
             // Nothing under /auth is MLflow's, whatever it may have there one day.
             .service(web::scope("/auth").default_service(web::to(error::no_such_page)));
         if !base.is_empty() {

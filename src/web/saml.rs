@@ -8,6 +8,7 @@ use crate::providers::{Message, Onward, Way};
 use super::front::{Fields, Here, form};
 use super::login::{label, set_cookie};
 use super::pages::Fault;
+use super::words::Fill;
 
 /// A message of 256 KiB, in base64, and every second character of that percent-encoded. Bytes.
 const MESSAGE_LIMIT: usize = 1 << 20;
@@ -47,9 +48,7 @@ async fn metadata(here: Here, provider: web::Path<String>) -> HttpResponse {
             .insert_header(("cache-control", "no-cache"))
             .insert_header(("x-content-type-options", "nosniff"))
             .body(text),
-        None => here
-            .trouble(404, "There is no such SAML provider here.", Fault::Request, None)
-            .into(),
+        None => here.trouble(404, here.say().no_such_saml, Fault::Request, None).into(),
     }
 }
 
@@ -87,7 +86,7 @@ async fn logout(here: Here, provider: &str, message: Message<'_>) -> HttpRespons
         }
         Ok(ProviderLogout::Done { trouble: Some(_) }) => {
             let label = label(&here, provider);
-            let text = format!("You are signed out here, but {label} did not end all of its sessions.");
+            let text = here.say().not_all_ended.with("provider", label).to_string();
             return here.trouble(502, &text, Fault::Provider(label), None).into();
         }
         Err(why) => return here.not_signed_in(&why, label(&here, provider)).into(),
@@ -95,8 +94,10 @@ async fn logout(here: Here, provider: &str, message: Message<'_>) -> HttpRespons
     let mut response = match answer {
         Onward::Redirect(url) => here.see_other(&url),
         Onward::Form { url, fields } => {
-            let text = "One moment: your identity provider ends its session too.";
-            here.pages().posting("You are signed out", text, &url, &fields).into()
+            let say = here.say();
+            here.pages()
+                .posting(say.signed_out, say.one_moment_ends, &url, &fields)
+                .into()
         }
     };
     if own.is_some_and(|own| sessions.contains(&own.id)) {
@@ -106,6 +107,6 @@ async fn logout(here: Here, provider: &str, message: Message<'_>) -> HttpRespons
 }
 
 fn no_form(here: &Here) -> HttpResponse {
-    here.trouble(400, "This is not the form that was expected.", Fault::Request, None)
+    here.trouble(400, here.say().unexpected_form, Fault::Request, None)
         .into()
 }

@@ -17,7 +17,8 @@ use super::csrf::Binding;
 use super::error::{self, Asking};
 use super::front::{FORM_LIMIT, Here};
 use super::guard;
-use super::pages::{Fault, Page, Site};
+use super::pages::{Fault, Next, Page, Site};
+use super::words::{Fill, Words};
 
 const PATH: &str = "/auth/share";
 const PERMISSIONS: [Permission; 4] = [Permission::Read, Permission::Use, Permission::Edit, Permission::Manage];
@@ -46,8 +47,7 @@ struct Wanted {
 async fn show(here: Here, request: HttpRequest, gate: web::Data<ArcSwap<Gate>>) -> HttpResponse {
     let query = here.query();
     let Some(experiment) = query.one("experiment").filter(|id| !id.is_empty()) else {
-        let text = "Say which experiment: /auth/share?experiment= and its id.";
-        return told_wrong(&here, text);
+        return told_wrong(&here, |say| say.which_experiment);
     };
     let asked = Sharing {
         experiment: experiment.to_owned(),
@@ -74,10 +74,11 @@ async fn show(here: Here, request: HttpRequest, gate: web::Data<ArcSwap<Gate>>) 
 async fn change(here: Here, request: HttpRequest, gate: web::Data<ArcSwap<Gate>>, body: web::Bytes) -> HttpResponse {
     if here.authorization().is_some() {
         let Ok(wanted) = serde_json::from_slice::<Wanted>(&body) else {
-            return told_wrong(&here, "The body must be JSON with experiment, group and permission.");
+            let text = "The body must be JSON with experiment, group and permission.";
+            return error::malformed(text, here.visitor().request_id.unwrap_or_default());
         };
         let Some(asked) = wanted.asked() else {
-            return told_wrong(&here, WRONG_PERMISSION);
+            return told_wrong(&here, |say| say.wrong_permission);
         };
         return match ask(&request, &gate, asked).await {
             Ok(shared) => in_json(&shared),
@@ -95,15 +96,13 @@ async fn change(here: Here, request: HttpRequest, gate: web::Data<ArcSwap<Gate>>
         permission: field("permission"),
     };
     let Some(asked) = wanted.asked() else {
-        return told_wrong(&here, WRONG_PERMISSION);
+        return told_wrong(&here, |say| say.wrong_permission);
     };
     match ask(&request, &gate, asked).await {
         Ok(shared) => here.see_other(&here.pages().path(&format!("{PATH}?experiment={}&done=yes", shared.id))),
         Err(halted) => answer(&here, &request, &gate, *halted).await,
     }
 }
-
-const WRONG_PERMISSION: &str = "The permission must be READ, USE, EDIT or MANAGE, or NONE to take a share back.";
 
 impl Wanted {
     fn asked(self) -> Option<Sharing> {
@@ -133,16 +132,16 @@ async fn ask(request: &HttpRequest, gate: &web::Data<ArcSwap<Gate>>, asked: Shar
 async fn answer(here: &Here, request: &HttpRequest, gate: &web::Data<ArcSwap<Gate>>, halted: Halted) -> HttpResponse {
     let gate = gate.load_full();
     let id = here.visitor().request_id.unwrap_or_default();
-    error::answer(&Asking::of(request), &gate, here.pages(), id, halted).await
+    error::answer(&Asking::of(request), &gate, &here.front().pages, id, halted).await
 }
 
-fn told_wrong(here: &Here, text: &str) -> HttpResponse {
+fn told_wrong(here: &Here, text: fn(&Words) -> &'static str) -> HttpResponse {
     if here.authorization().is_none() {
         return here
-            .trouble(400, text, Fault::Request, Some(("/", "Back to the start")))
+            .trouble(400, text(here.say()), Fault::Request, Some(Next::Start))
             .into();
     }
-    error::malformed(text, here.visitor().request_id.unwrap_or_default())
+    error::malformed(text(Words::english()), here.visitor().request_id.unwrap_or_default())
 }
 
 fn in_json(shared: &Shared) -> HttpResponse {
@@ -177,7 +176,7 @@ fn page(here: &Here, session: &Session, shared: &Shared) -> Page {
 #[derive(Template)]
 #[template(path = "share.html")]
 struct SharePage<'a> {
-    site: &'a Site,
+    site: Site<'a>,
     name: &'a str,
     id: &'a str,
     owner: Option<&'a str>,

@@ -1,5 +1,7 @@
 //! What operators do to sessions and tokens, as JSON: for their commands by the admin socket, and for admins by the web.
 
+mod acts;
+
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +12,14 @@ use actix_web::http::StatusCode;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data, Json, JsonConfig, Path, PathConfig, Query, QueryConfig, ServiceConfig};
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::audit::{Actor, Audit, AuditError, Event, Outcome, Touched, Why};
+use crate::audit::{Actor, Audit, AuditError};
 use crate::config::OnAuditFailure;
-use crate::domain::{Clock, Identity, Random, Reason, ReasonCode, Via};
+use crate::domain::{Clock, Identity, Random, Timestamp, Via};
 use crate::providers::ProviderError;
 use crate::sessions::{Session, SessionError, Sessions};
 use crate::tokens::{Token, TokenError, Tokens};
@@ -42,8 +44,18 @@ pub struct AdminParts {
     pub audit: Arc<Audit>,
     pub on_audit_failure: OnAuditFailure,
     pub personal_max_lifetime: Duration,
+    /// What became of the last reload; nothing since the start.
+    pub last_reload: Arc<ArcSwapOption<Reloaded>>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
+}
+
+/// A reload of the configuration.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    pub at: Timestamp,
+    /// Why the old one stays in force.
+    pub problem: Option<String>,
 }
 
 /// Who acts. Put into the request by what lets it in (the socket's own middleware; on the web, a check that the caller
@@ -173,9 +185,9 @@ impl From<ProviderError> for AdminError {
 /// Whose; a provider alone means nothing.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Whose {
-    user: Option<String>,
-    provider: Option<String>,
+pub(super) struct Whose {
+    pub(super) user: Option<String>,
+    pub(super) provider: Option<String>,
 }
 
 impl Whose {
@@ -260,13 +272,13 @@ impl From<Token> for TokenLine {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewToken {
-    user: String,
-    provider: String,
-    name: String,
-    lifetime_seconds: u64,
+pub(super) struct NewToken {
+    pub(super) user: String,
+    pub(super) provider: String,
+    pub(super) name: String,
+    pub(super) lifetime_seconds: u64,
     #[serde(default)]
-    read_only: bool,
+    pub(super) read_only: bool,
 }
 
 /// The parts of the configuration that is in force.
@@ -293,73 +305,27 @@ impl FromRequest for Parts {
 }
 
 async fn list_sessions(_: Acting, parts: Parts, whose: Query<Whose>) -> Result<HttpResponse, AdminError> {
-    let sessions = parts.sessions.list(whose.exactly()).await?;
-    Ok(lines::<SessionLine, _>(
-        sessions.into_iter().filter(|session| whose.fits(&session.identity)),
-    ))
+    Ok(lines::<SessionLine, _>(parts.sessions_of(&whose).await?))
 }
 
 async fn list_tokens(_: Acting, parts: Parts, whose: Query<Whose>) -> Result<HttpResponse, AdminError> {
-    let tokens = parts.tokens.list(whose.exactly()).await?;
-    Ok(lines::<TokenLine, _>(
-        tokens.into_iter().filter(|token| whose.fits(&token.identity)),
-    ))
+    Ok(lines::<TokenLine, _>(parts.tokens_of(&whose).await?))
 }
 
 async fn revoke_session(acting: Acting, parts: Parts, id: Path<String>) -> Result<HttpResponse, AdminError> {
-    let session = parts
-        .sessions
-        .revoke(&id)
-        .await?
-        .ok_or(AdminError::Missing("session"))?;
-    parts
-        .record(&acting, "session.end", "session", &session.id, &session.identity)
-        .await?;
-    Ok(lines::<SessionLine, _>([session]))
+    Ok(lines::<SessionLine, _>([parts.end_session(&acting, &id).await?]))
 }
 
 async fn revoke_sessions_of(acting: Acting, parts: Parts, whose: Query<Whose>) -> Result<HttpResponse, AdminError> {
-    let Some((provider, user)) = whose.exactly() else {
-        return Err(AdminError::Malformed("name both the user and the provider".into()));
-    };
-    let ended = parts.sessions.revoke_user(provider, user).await?;
-    for session in &ended {
-        parts
-            .record(&acting, "session.end", "session", &session.id, &session.identity)
-            .await?;
-    }
-    Ok(lines::<SessionLine, _>(ended))
+    Ok(lines::<SessionLine, _>(parts.end_sessions_of(&acting, &whose).await?))
 }
 
 async fn revoke_token(acting: Acting, parts: Parts, id: Path<String>) -> Result<HttpResponse, AdminError> {
-    let token = parts.tokens.revoke(&id).await?.ok_or(AdminError::Missing("token"))?;
-    parts
-        .record(&acting, "token.revoke", "token", &token.id, &token.identity)
-        .await?;
-    Ok(lines::<TokenLine, _>([token]))
+    Ok(lines::<TokenLine, _>([parts.revoke_token(&acting, &id).await?]))
 }
 
 async fn create_token(acting: Acting, parts: Parts, wanted: Json<NewToken>) -> Result<HttpResponse, AdminError> {
-    let lifetime = Duration::from_secs(wanted.lifetime_seconds);
-    if lifetime > parts.personal_max_lifetime {
-        let most = parts.personal_max_lifetime.as_secs();
-        return Err(AdminError::Malformed(format!(
-            "tokens live {most}s at most (tokens.personal_max_lifetime)"
-        )));
-    }
-    let identity = parts.directory.identity(&wanted.provider, &wanted.user).await?;
-    let (secret, token) = parts
-        .tokens
-        .create(identity, &wanted.name, lifetime, wanted.read_only)
-        .await?;
-    let recorded = parts
-        .record(&acting, "token.issue", "token", &token.id, &token.identity)
-        .await;
-    if let Err(error) = recorded {
-        // What the trail does not know of is not handed out.
-        parts.tokens.revoke(&token.id).await?;
-        return Err(error);
-    }
+    let (secret, token) = parts.make_token(&acting, &wanted).await?;
     let answer = serde_json::json!({ "token": secret.expose(), "id": token.id, "expires": token.expires.rfc3339() });
     Ok(HttpResponse::Created()
         .insert_header(("Cache-Control", "no-store"))
@@ -371,43 +337,6 @@ fn lines<L: Serialize, T: Into<L>>(items: impl IntoIterator<Item = T>) -> HttpRe
     HttpResponse::Ok()
         .insert_header(("Cache-Control", "no-store"))
         .json(lines)
-}
-
-impl AdminParts {
-    async fn record(
-        &self,
-        acting: &Acting,
-        action: &str,
-        kind: &str,
-        id: &str,
-        owner: &Identity,
-    ) -> Result<(), AdminError> {
-        let event = Event {
-            time: self.clock.now(),
-            id: hex::encode(self.random.bytes::<16>()),
-            request_id: None,
-            actor: acting.0.clone().into(),
-            action: action.to_owned().into(),
-            resources: vec![Touched {
-                kind: kind.to_owned().into(),
-                id: Some(id.to_owned()),
-                name: Some(owner.qualified_user()),
-                permission: "MANAGE".into(),
-            }],
-            upstream: None,
-            outcome: Outcome::Allowed,
-            reason: Why::from(&Reason::new(ReasonCode::Requested, "asked for by an operator")),
-            http: None,
-        };
-        match (self.audit.record(event).await, self.on_audit_failure) {
-            (Err(error), OnAuditFailure::Refuse) => Err(error.into()),
-            (Err(error), OnAuditFailure::Continue) => {
-                tracing::error!(%error, action, "an event is missing from the trail");
-                Ok(())
-            }
-            (Ok(()), _) => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -78,6 +78,7 @@ fn parts(folder: &TempDir) -> Data<ArcSwap<AdminParts>> {
         audit: Arc::new(Audit::open(&audit, clock.clone()).unwrap()),
         on_audit_failure: OnAuditFailure::Refuse,
         personal_max_lifetime: HOUR * 24,
+        last_reload: Arc::default(),
         clock,
         random,
     }))

@@ -9,6 +9,7 @@ use crate::web::account::{held_roles, signed_form_at};
 use crate::web::csrf::Binding;
 use crate::web::front::{FORM_LIMIT, Fields, Here};
 use crate::web::pages::{Fault, Page, Site};
+use crate::web::words::{Fill, Said};
 
 const PATH: &str = "/auth/oauth2/authorize";
 /// What the form carries back: read and checked again as if it had just come.
@@ -78,7 +79,13 @@ async fn answer(here: Here, body: web::Bytes) -> HttpResponse {
 
 fn not_asked(here: &Here, bad: BadAuthorize) -> HttpResponse {
     match bad {
-        BadAuthorize::Told(text) => here.trouble(400, text, Fault::Request, None).into(),
+        BadAuthorize::Told(text) => {
+            let said = Said {
+                text: here.say().oauth_wrong.to_owned(),
+                detail: Some(text.to_owned()),
+            };
+            here.trouble_told(400, &said, Fault::Request, None).into()
+        }
         BadAuthorize::Return(location) => here.see_other(&location),
     }
 }
@@ -89,7 +96,7 @@ pub(in crate::web) fn trouble(here: &Here, error: &OauthError) -> Page {
         503 => Fault::Gateway,
         _ => Fault::Request,
     };
-    let page = here.trouble(error.status(), error.description(), fault, None);
+    let page = here.trouble_told(error.status(), &here.say().oauth(error), fault, None);
     match error.retry_after() {
         Some(seconds) => page.with_header("retry-after", seconds.to_string()),
         None => page,
@@ -140,34 +147,23 @@ fn origin(uri: &str) -> &str {
 /// How long what is asked for lives, in words.
 pub(in crate::web) fn lifetime(here: &Here, refreshes: bool) -> String {
     let tokens = &here.front().config.tokens;
+    let say = here.say();
     if refreshes {
-        format!(
-            "Until you revoke it, for {} at most, and no longer than {} without being used.",
-            in_words(tokens.refresh_absolute.as_secs()),
-            in_words(tokens.refresh_idle.as_secs())
-        )
+        say.until_revoked
+            .with("most", say.duration(tokens.refresh_absolute.as_secs()))
+            .with("idle", say.duration(tokens.refresh_idle.as_secs()))
+            .to_string()
     } else {
-        format!("For {}.", in_words(tokens.access_lifetime.as_secs()))
-    }
-}
-
-pub(in crate::web) fn in_words(seconds: u64) -> String {
-    let (count, unit) = match seconds {
-        172_800.. => (seconds / 86_400, "day"),
-        7200.. => (seconds / 3600, "hour"),
-        120.. => (seconds / 60, "minute"),
-        _ => (seconds, "second"),
-    };
-    match count {
-        1 => format!("1 {unit}"),
-        count => format!("{count} {unit}s"),
+        say.for_time
+            .with("time", say.duration(tokens.access_lifetime.as_secs()))
+            .to_string()
     }
 }
 
 #[derive(Template)]
 #[template(path = "consent.html")]
 struct ConsentPage<'a> {
-    site: &'a Site,
+    site: Site<'a>,
     client: &'a str,
     client_id: &'a str,
     who: &'a str,
@@ -192,13 +188,5 @@ mod tests {
         assert_eq!(origin("http://127.0.0.1:8400/callback"), "http://127.0.0.1:8400");
         assert_eq!(origin("http://[::1]:8400/callback"), "http://[::1]:8400");
         assert_eq!(origin("https://app.example?x"), "https://app.example");
-    }
-
-    #[test]
-    fn a_lifetime_is_told_in_whole_units() {
-        assert_eq!(in_words(30 * 86_400), "30 days");
-        assert_eq!(in_words(1800), "30 minutes");
-        assert_eq!(in_words(5), "5 seconds");
-        assert_eq!(in_words(1), "1 second");
     }
 }

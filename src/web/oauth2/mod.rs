@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::login::oauth2::OauthError;
 
-pub(super) use authorize::{in_words, lifetime, trouble};
+pub(super) use authorize::{lifetime, trouble};
 pub(super) use metadata::{at_the_root, metadata};
 
 /// A subject token of RFC 8693 is the longest thing that comes. Bytes.

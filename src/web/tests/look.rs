@@ -2,7 +2,9 @@
 
 use actix_web::http::StatusCode;
 
-use super::{Browser, stand};
+use crate::web::words::Words;
+
+use super::{Browser, stand, stand_with};
 
 #[actix_web::test]
 async fn every_page_carries_the_security_headers_and_nothing_inline() {
@@ -79,7 +81,7 @@ async fn a_form_for_a_provider_is_escaped_and_leads_there_alone() {
         ("SAMLRequest", "a\"><script>".to_owned()),
         ("RelayState", "s&t".to_owned()),
     ];
-    let page = stand.front.load().pages.posting(
+    let page = stand.front.load().pages.spoken(Words::english()).posting(
         "Signing in",
         "One moment.",
         "https://idp.example/sso?a=1&b=\"2",
@@ -100,4 +102,62 @@ async fn a_form_for_a_provider_is_escaped_and_leads_there_alone() {
         policy.unwrap().1.contains("form-action https://idp.example https:;"),
         "{policy:?}"
     );
+}
+
+const PAGES: [&str; 6] = [
+    "/auth/login",
+    "/auth/login/local",
+    "/auth/login/none",
+    "/auth/account",
+    "/auth/logout",
+    "/auth/signed-out",
+];
+
+#[actix_web::test]
+async fn every_page_is_in_the_language_that_the_browser_asks_for() {
+    let (stand, mut browser) = (stand(), Browser::default());
+    browser.sign_in(&stand, "alice", "right", "/").await;
+    for tag in ["en", "de", "fr", "es", "zh", "ja"] {
+        let words = Words::wanted(std::iter::once(tag.as_bytes()));
+        assert_eq!(words.tag, tag);
+        for path in PAGES {
+            let wanted = browser
+                .request(actix_web::http::Method::GET, path)
+                .insert_header(("accept-language", format!("sv, {tag};q=0.9, en;q=0.1")));
+            let answer = browser.send(&stand, wanted).await;
+            assert_eq!(answer.header("content-language"), tag, "{path}");
+            assert_eq!(answer.header("vary"), "Accept-Language", "{path}");
+            assert!(answer.body.contains(&format!("<html lang=\"{tag}\">")), "{path}");
+            assert!(answer.body.contains(words.guarded), "{path}");
+            // Of all texts of all pages, none is left in English.
+            for ((name, english), (_, own)) in Words::english().each().into_iter().zip(words.each()) {
+                let is_long = english.split_whitespace().count() > 3 && !english.contains('{');
+                assert!(
+                    tag == "en" || !is_long || english == own || !answer.body.contains(english),
+                    "{tag} {path}: {name}"
+                );
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn the_operators_notice_is_in_the_pages_language_where_there_is_one() {
+    let stand = stand_with(&["local"], |config| {
+        config.pages.notices = vec![("de", "Nur für die Arbeit.".to_owned())];
+    });
+    let mut browser = Browser::default();
+    for (language, notice, other) in [
+        ("de", "Nur für die Arbeit.", "Only for work."),
+        ("fr", "Only for work.", "Nur für die Arbeit."),
+    ] {
+        let wanted = browser
+            .request(actix_web::http::Method::GET, "/auth/login/local")
+            .insert_header(("accept-language", language));
+        let answer = browser.send(&stand, wanted).await;
+        assert!(
+            answer.body.contains(notice) && !answer.body.contains(other),
+            "{language}"
+        );
+    }
 }
