@@ -19,7 +19,7 @@ mod stopped;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::audit::Audit;
 use crate::config::{self, Config, OnAuditFailure};
@@ -80,6 +80,8 @@ pub struct Upstream {
     pub mlflow: Arc<Mlflow>,
     section: config::Upstream,
     introductions: Introductions,
+    /// Held by whoever changes a share: it is read, changed and written.
+    shares: Arc<Mutex<()>>,
 }
 
 /// What a gate is made of besides its configuration; these outlive a reload.
@@ -307,6 +309,7 @@ impl Upstream {
             client,
             section: config.clone(),
             introductions: Introductions::new(),
+            shares: Arc::default(),
         })
     }
 
@@ -330,6 +333,7 @@ impl Upstream {
             mlflow: self.mlflow.clone(),
             section: self.section.clone(),
             introductions: Introductions::new(),
+            shares: self.shares.clone(),
         })
     }
 }
