@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::gateway::{Gateway, Setup, users_toml};
+use crate::support::browser::travel;
+use crate::support::gateway::{Gateway, PASSWORD as USERS_PASSWORD, Setup, users_toml};
 use crate::support::http::Request;
 use crate::support::mlflow::Mlflow;
 use crate::support::person::Person;
@@ -194,6 +195,46 @@ fn an_ingress_that_asks_makes_the_account_too() {
     // Who is refused here is nobody there.
     assert_eq!(may("nina").status, 403);
     assert_eq!(known("nina"), 404);
+}
+
+#[test]
+fn mlflows_permission_pages_work_for_its_administrator() {
+    let (mlflow, gateway) = start();
+    // Both are known, each with their roles.
+    for name in ["tom-a", "ada"] {
+        let seen = Person::new(&gateway, name).get("/ajax-api/2.0/mlflow/users/current");
+        assert_eq!(seen.status, 200, "{}", seen.text());
+    }
+    let roles = asked(&mlflow, "/api/3.0/mlflow/roles/list?workspace=default")["roles"].take();
+    let team_a = roles
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|role| role["name"] == "team-a")
+        .unwrap()["id"]
+        .to_string();
+    let walk = |user: &str, steps: Value| {
+        travel(
+            "screens",
+            &json!({"url": gateway.url(), "user": user, "password": USERS_PASSWORD, "steps": steps}),
+        )
+    };
+    let seen = walk(
+        "ada",
+        json!([
+            {"go": "#/account", "shows": "local:ada"},
+            {"go": "#/admin", "shows": "local:tom-a"},
+            {"go": format!("#/admin/roles/{team_a}"), "shows": "team-a"},
+            {"go": "#/admin/users/local%3Atom-a", "shows": "team-a"},
+        ]),
+    );
+    let failed = seen["failed"].to_string();
+    assert!(!failed.contains("users") && !failed.contains("roles"), "{seen}");
+    let seen = walk(
+        "tom-a",
+        json!([{"go": "#/account", "shows": "local:tom-a"}, {"go": "#/", "shows": "Home"}]),
+    );
+    assert!(!seen["screens"].to_string().contains("local:ada"), "{seen}");
 }
 
 #[test]

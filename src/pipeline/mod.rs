@@ -20,7 +20,7 @@ mod stopped;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::audit::Audit;
 use crate::config::{self, Config, OnAuditFailure};
@@ -84,6 +84,8 @@ pub struct Upstream {
     pub mlflow: Arc<Mlflow>,
     section: config::Upstream,
     introductions: Introductions,
+    /// Held by whoever changes a share: it is read, changed and written.
+    shares: Arc<Mutex<()>>,
 }
 
 /// What a gate is made of besides its configuration; these outlive a reload.
@@ -319,6 +321,7 @@ impl Upstream {
             client,
             section: config.clone(),
             introductions: Introductions::new(),
+            shares: Arc::default(),
         })
     }
 
@@ -342,6 +345,7 @@ impl Upstream {
             mlflow: self.mlflow.clone(),
             section: self.section.clone(),
             introductions: Introductions::new(),
+            shares: self.shares.clone(),
         })
     }
 }

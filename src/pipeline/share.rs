@@ -51,6 +51,10 @@ impl Gate {
             *group = self.qualified_group(group, &caller)?;
         }
         let changes = asked.change.is_some();
+        let _turn = match changes {
+            true => Some(upstream.shares.lock().await),
+            false => None,
+        };
         let (request, shared) = upstream.mlflow.sharing(&asked).await?;
         record.asks(&request);
         let permit = self.policy.authorize(Some((caller, &introduction.standing)), request)?;
