@@ -11,7 +11,7 @@ const OTHER: &str =
     "[[provider]]\nid = \"other\"\nkind = \"local\"\nlabel = \"Other people\"\nusers_file = \"users.toml\"\n";
 /// A colour that nobody could read on white, nor a line of it see.
 const BRAND: &str = "[pages]\noperator = \"Example & Co\"\naccent = \"#ffe14d\"\nlogo_file = \"logo.svg\"\n\
-    notice = \"For work alone. Ask ml@example.test for access.\"\nnotice_de = \"Nur für die Arbeit. Zugang gibt ml@example.test.\"\n";
+    notice = \"For work alone. Access: https://wiki.example.test/mlflow.\"\nnotice_de = \"Nur für die Arbeit. Zugang gibt ml@example.test.\"\n";
 const LOGO: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 32"><rect width="96" height="32" rx="6" fill="#3a3a5c"/><circle cx="16" cy="16" r="8" fill="#ffe14d"/></svg>"##;
 
 #[test]

@@ -10,7 +10,7 @@ use super::{files, value};
 #[derive(Clone, Debug, Default)]
 pub struct Pages {
     pub operator: Option<String>,
-    /// Shown under the sign-in form and on refusals: acceptable use, where to ask for access.
+    /// Shown under every page: acceptable use, where to ask for access.
     pub notice: Option<String>,
     /// The same in a language of the pages, by its tag (RFC 5646).
     pub notices: Vec<(&'static str, String)>,

@@ -149,7 +149,7 @@ fn decision(here: &Here, session: &Session, waiting: &Waiting<'_>) -> Page {
     let browser = here.visitor().address;
     let page = DecisionPage {
         site: pages.site(),
-        client: &waiting.client.label,
+        client: here.say().client(&waiting.client.id, &waiting.client.label),
         client_id: &waiting.client.id,
         host: waiting.host.as_deref(),
         terminal: waiting.address.to_string(),

@@ -107,7 +107,7 @@ fn consent(here: &Here, query: &Fields, asked: &Asked<'_>, session: &Session) ->
     let (me, pages) = (&session.identity, here.pages());
     let page = ConsentPage {
         site: pages.site(),
-        client: &asked.client.label,
+        client: here.say().client(&asked.client.id, &asked.client.label),
         client_id: &asked.client.id,
         who: me.display_name.as_deref().unwrap_or(&me.user),
         user: &me.user,

@@ -1,5 +1,6 @@
 //! The gateway's own pages as typed values: what each one shows, and the headers that every one of them carries.
 
+mod notice;
 mod sign_in;
 mod trouble;
 
@@ -20,6 +21,7 @@ use crate::config::{Config, ProviderKind};
 use super::assets::{Asset, Assets, LOGOS};
 use super::csrf::Csrf;
 use super::words::{Fill, Words};
+use notice::{Line, lines};
 
 /// A rendered page.
 #[derive(Clone, Debug)]
@@ -67,9 +69,9 @@ pub(super) struct House {
     /// The name on every page.
     pub(super) name: String,
     operator: Option<String>,
-    notice: Option<Vec<String>>,
+    notice: Option<Vec<Line>>,
     /// By language.
-    notices: Vec<(&'static str, Vec<String>)>,
+    notices: Vec<(&'static str, Vec<Line>)>,
     pub(super) icon: String,
     pub(super) style: String,
     pub(super) script: String,
@@ -95,7 +97,7 @@ impl Deref for Site<'_> {
 
 impl Site<'_> {
     /// The operator's own words, in this language where there are such.
-    pub(super) fn notice(&self) -> &[String] {
+    pub(super) fn notice(&self) -> &[Line] {
         let own = self.house.notices.iter().find(|(tag, _)| *tag == self.say.tag);
         own.map(|(_, lines)| lines)
             .or(self.house.notice.as_ref())
@@ -118,12 +120,11 @@ impl Pages {
         let assets = Assets::new(&config.pages)?;
         let base = config.base_path().to_owned();
         let url = |name: &str| assets.path(name).map(|path| format!("{base}{path}"));
-        let lines = |text: &String| text.lines().map(str::to_owned).collect();
         let house = House {
             home: format!("{base}/"),
             name: config.pages.operator.clone().unwrap_or_else(|| "MLflow".to_owned()),
             operator: config.pages.operator.clone(),
-            notice: config.pages.notice.as_ref().map(lines),
+            notice: config.pages.notice.as_deref().map(lines),
             notices: config
                 .pages
                 .notices

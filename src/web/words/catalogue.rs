@@ -48,7 +48,7 @@ catalogue! {
     only_these_example, only_these_help, may_only_read, make_token, from_code, in_a_terminal, with_code,
     type_code_here, or_with_token, shell_commands, token_acts_as_you, session_ended, token_revoked, no_such_session,
     no_such_token, token_not_made, sign_terminal_in, type_code, code, only_your_code, unknown_code, let_terminal_in,
-    terminal_asks, you_are, its_code, elsewhere_terminal, who_asks, on_machine, terminal, this_browser_at, it_may,
+    terminal_asks, you_are, its_code, elsewhere_terminal, who_asks, mlgate_command, on_machine, terminal, this_browser_at, it_may,
     may_read, may_all, no_role_now, your_roles, how_long, until_revoked, for_time, revoke_on_account, deny, allow,
     terminal_in, terminal_not_in, notices_soon, to_take_back, nothing_given, if_not_you, type_again,
     no_device_for_role, sign_in_anew_first, sign_in_anew, device_off, let_client_in, client_asks, at, allow_only_if,

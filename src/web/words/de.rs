@@ -229,6 +229,7 @@ pub(super) const WORDS: Words = Words {
     its_code: "Sein Code",
     elsewhere_terminal: "Das Terminal hat eine andere Adresse als dieser Browser. Das ist richtig bei einem Server, auf dem Sie arbeiten, und falsch, wenn Ihnen jemand den Code oder einen Link geschickt hat: Dann lehnen Sie ab.",
     who_asks: "Wer fragt",
+    mlgate_command: "Der Befehl mlgate",
     on_machine: "auf einem Rechner, der sich so nennt:",
     terminal: "Terminal",
     this_browser_at: "Dieser Browser",

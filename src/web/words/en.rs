@@ -237,6 +237,7 @@ pub(super) const WORDS: Words = Words {
     its_code: "Its code",
     elsewhere_terminal: "The terminal is at another address than this browser. That is right for a server that you are working on, and wrong if somebody sent you the code or a link: then say no.",
     who_asks: "Who asks",
+    mlgate_command: "The mlgate command",
     on_machine: "on a machine that calls itself",
     terminal: "Terminal",
     this_browser_at: "This browser",

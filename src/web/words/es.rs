@@ -229,6 +229,7 @@ pub(super) const WORDS: Words = Words {
     its_code: "Su código",
     elsewhere_terminal: "El terminal está en una dirección distinta de la de este navegador. Es normal en un servidor en el que esté trabajando, y no lo es si alguien le envió el código o un enlace: en ese caso, deniegue.",
     who_asks: "Quién lo pide",
+    mlgate_command: "La orden mlgate",
     on_machine: "en un equipo que se llama a sí mismo",
     terminal: "Terminal",
     this_browser_at: "Este navegador",

@@ -229,6 +229,7 @@ pub(super) const WORDS: Words = Words {
     its_code: "Son code",
     elsewhere_terminal: "Le terminal est à une autre adresse que ce navigateur. C’est normal pour un serveur sur lequel vous travaillez, et anormal si quelqu’un vous a envoyé le code ou un lien : dans ce cas, refusez.",
     who_asks: "Qui demande",
+    mlgate_command: "La commande mlgate",
     on_machine: "sur une machine qui se nomme",
     terminal: "Terminal",
     this_browser_at: "Ce navigateur",

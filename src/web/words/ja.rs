@@ -229,6 +229,7 @@ pub(super) const WORDS: Words = Words {
     its_code: "端末のコード",
     elsewhere_terminal: "端末はこのブラウザーとは別のアドレスにあります。作業中のサーバーなら問題ありませんが、誰かがコードやリンクを送ってきた場合は危険です。その場合は拒否してください。",
     who_asks: "要求元",
+    mlgate_command: "mlgate コマンド",
     on_machine: "マシンが名乗る名前：",
     terminal: "端末",
     this_browser_at: "このブラウザー",

@@ -11,6 +11,7 @@ mod zh;
 
 use std::fmt::{self, Display};
 
+use crate::config::BUILT_IN_CLIENT;
 use crate::domain::{Access, Kind, Resource, Target};
 
 pub use catalogue::Words;
@@ -71,6 +72,15 @@ impl Words {
     /// One of a kind.
     pub fn one(&self, kind: Kind) -> &'static str {
         self.kinds[kind as usize]
+    }
+
+    /// What a client is called: the built-in one has a name of ours.
+    pub fn client<'a>(&'a self, id: &str, label: &'a str) -> &'a str {
+        if id == BUILT_IN_CLIENT {
+            self.mlgate_command
+        } else {
+            label
+        }
     }
 
     /// A length of time in whole units.

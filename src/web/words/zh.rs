@@ -229,6 +229,7 @@ pub(super) const WORDS: Words = Words {
     its_code: "它的代码",
     elsewhere_terminal: "该终端与此浏览器的地址不同。如果是您正在使用的服务器，这很正常；如果是别人把代码或链接发给您的，就不正常：请拒绝。",
     who_asks: "请求方",
+    mlgate_command: "mlgate 命令",
     on_machine: "所在机器自称",
     terminal: "终端",
     this_browser_at: "此浏览器",
