@@ -153,6 +153,9 @@ part_mlflow-oidc-auth() {
   fresh_venv mlflow-oidc-auth
   uv pip install -q --python "$parts/mlflow-oidc-auth" mlflow-oidc-auth==11.0.2
   uv pip install -q --python "$parts/mlflow-oidc-auth" --no-deps mlflow==3.18.0
+  # It says that it runs on Python 3.11, whose dataclasses take no mapping proxy as a default.
+  sed -i 's/^_NO_FILTER: .*/_NO_FILTER: Mapping[str, Any] = type("Nothing", (dict,), {"__hash__": object.__hash__})()/' \
+    "$parts"/mlflow-oidc-auth/lib/python3.*/site-packages/mlflow_oidc_auth/permission_kinds.py
   touch "$parts/mlflow-oidc-auth/.done"
 }
 

@@ -68,7 +68,7 @@ class Bench:
         return self.start(core, ["nginx", "-p", self.folder, "-c", file], name)
 
 
-def until_answers(port, path="/", status=200, seconds=60, headers={}):
+def until_answers(port, path="/", status=200, seconds=600, headers={}):
     """How long it took, in seconds."""
     begin = time.monotonic()
     while time.monotonic() < begin + seconds:

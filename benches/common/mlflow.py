@@ -37,7 +37,7 @@ class Mlflow:
         } | environment
         command = [self.python, "-W", "ignore", "-m", *(part.format(port=self.port) for part in app)]
         self.process = bench.start(core, command, folder.name, env=environment, cwd=folder)
-        until_answers(self.port, "/health", seconds=180, headers=headers)
+        until_answers(self.port, "/health", headers=headers)
 
 
 def make_database(python, version, database, store):

@@ -1,5 +1,6 @@
 //! Answers that list things, cut down to what may be seen, with full pages.
 
+mod by_ids;
 mod paging;
 mod parameters;
 mod row;

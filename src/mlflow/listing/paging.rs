@@ -6,7 +6,7 @@ use crate::mlflow::MlflowError;
 const PAGES: usize = 400;
 
 /// Bytes of rows in one answer, likewise.
-const BYTES: usize = 32 * 1024 * 1024;
+pub(super) const BYTES: usize = 32 * 1024 * 1024;
 
 /// How much larger each further upstream page is, so that a few rows among many cost few questions.
 const GROWTH: usize = 4;
@@ -19,6 +19,8 @@ pub(super) struct Position {
     pub(super) skip: usize,
     /// What was joined to the question when the token was given: it only counts rows under the same.
     pub(super) within: Option<String>,
+    /// The walk goes by the ids that the index knows, and what is skipped are visible rows.
+    pub(super) by_id: bool,
 }
 
 /// One page of the upstream.
@@ -64,6 +66,7 @@ pub(super) async fn fill<R: Weigh>(
                     token: at.token,
                     skip: index,
                     within: at.within,
+                    by_id: false,
                 };
                 return Ok(Filled { rows, next: Some(next) });
             }
@@ -77,6 +80,7 @@ pub(super) async fn fill<R: Weigh>(
             token: Some(token),
             skip: at.skip.saturating_sub(count),
             within: at.within,
+            by_id: false,
         };
         size = size.saturating_mul(GROWTH).min(largest);
     }

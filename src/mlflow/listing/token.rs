@@ -23,6 +23,8 @@ struct Inside<'a> {
     skip: usize,
     #[serde(rename = "w", borrow)]
     within: Option<std::borrow::Cow<'a, str>>,
+    #[serde(rename = "i", default)]
+    by_id: bool,
 }
 
 /// Whether a token is one of these, and not MLflow's.
@@ -36,6 +38,7 @@ pub(super) fn seal(view: &View<'_>, query: &str, position: &Position) -> String 
         token: position.token.as_deref().map(Into::into),
         skip: position.skip,
         within: position.within.as_deref().map(Into::into),
+        by_id: position.by_id,
     };
     let mut plain = serde_json::to_vec(&inside).unwrap_or_default();
     plain.resize(plain.len().next_multiple_of(BLOCK), b' ');
@@ -56,6 +59,7 @@ pub(super) fn open(view: &View<'_>, query: &str, token: Option<&str>) -> Result<
             token: inside.token.map(Into::into),
             skip: inside.skip,
             within: inside.within.map(Into::into),
+            by_id: inside.by_id,
         })
     };
     let position = (token.len() <= LONGEST).then(read).flatten();
@@ -93,6 +97,7 @@ mod tests {
             token: token.map(str::to_owned),
             skip,
             within: None,
+            by_id: false,
         }
     }
 

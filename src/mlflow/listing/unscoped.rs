@@ -8,12 +8,13 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::paging::{Position, fill};
+use super::by_ids::{self, MOST, Order};
+use super::paging::{BYTES, Position, Weigh as _, fill};
 use super::row::{Row, answer_of, full_answer_of, rows_of};
-use super::within::{Seen, joined};
+use super::within::{Seen, clause_of, joined};
 use super::{Cut, Parameters, View, ask, empty, readable, token};
 use crate::domain::{Kind, Resource};
-use crate::mlflow::lookup::{ExperimentRef, Lookup, ModelRef};
+use crate::mlflow::lookup::{Census, ExperimentRef, Lookup, ModelRef};
 use crate::mlflow::resolve::skill_name;
 use crate::mlflow::routes::List;
 use crate::mlflow::{MlflowError, Outgoing};
@@ -120,11 +121,22 @@ pub(super) async fn cut(
                 if seen.nothing() {
                     return Ok(empty());
                 }
+                if with_ids && let Some(page) = asked.by_ids(&seen, &census, lookup).await? {
+                    return Ok(page);
+                }
                 asked.narrow(&seen, with_ids)?;
+            }
+            // Without the index, a walk that it began is gone on with by counting.
+            let mut skipped = if asked.start.by_id { asked.start.skip } else { 0 };
+            if asked.start.by_id {
+                asked.start = Position::default();
             }
             let visible = async |row: &Row<ExperimentRef>| {
                 lookup.learn_experiment(&row.read);
-                Ok(view.reads(row.read.resource()))
+                let shown = view.reads(row.read.resource());
+                let before = shown && skipped > 0;
+                skipped -= usize::from(before);
+                Ok(shown && !before)
             };
             asked
                 .pages(protobuf("experiments", 1000, 50_000), nothing_first, visible)
@@ -237,6 +249,53 @@ impl Asked<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A page of known ids, where that costs least; `None` where it has to be asked for otherwise.
+    async fn by_ids(&self, seen: &Seen, census: &Census, lookup: &Lookup) -> Result<Option<Cut>, MlflowError> {
+        let want = self.fields.size("max_results", 1000, 50_000)?;
+        let goes_on = self.start.by_id;
+        let begins = self.start == Position::default() && seen.is_best_by_id(want);
+        let Some(order) = Order::of(&self.fields)?.filter(|_| goes_on || begins) else {
+            return Ok(None);
+        };
+        let (mut at, mut rows, mut bytes) = (self.start.skip, Vec::new(), 0);
+        // What was deleted a moment ago leaves room for those behind it.
+        while rows.len() < want && bytes < BYTES {
+            let count = (want - rows.len()).min(MOST);
+            let Some(ids) = by_ids::ids(seen, census, &order, at, count) else {
+                return Ok(None);
+            };
+            if ids.is_empty() {
+                break;
+            }
+            at += ids.len();
+            let page = self
+                .fields
+                .with("page_token", Vec::new(), false)
+                .with("filter", vec![clause_of(ids.iter().copied()).into()], false)
+                .with("max_results", vec![ids.len().into()], false);
+            let (status, body) = ask(self.client, page.request()).await?;
+            if status != StatusCode::OK {
+                return Ok(Some(Cut::Answer(status, body)));
+            }
+            for row in rows_of::<ExperimentRef>(&body, "experiments")?.rows {
+                lookup.learn_experiment(&row.read);
+                if self.view.reads(row.read.resource()) {
+                    bytes += row.bytes();
+                    rows.push(row);
+                }
+            }
+        }
+        let follows = by_ids::ids(seen, census, &order, at, 1).is_some_and(|ids| !ids.is_empty());
+        let next = follows.then(|| Position {
+            skip: at,
+            by_id: true,
+            ..Position::default()
+        });
+        let next = next.map(|next| token::seal(self.view, &self.question, &next));
+        let answer = answer_of("experiments", &rows, next.as_deref());
+        Ok(Some(Cut::Answer(StatusCode::OK, answer)))
     }
 
     /// `first` is shown each of the upstream's pages before `visible` is asked for its rows.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::View;
-use crate::mlflow::lookup::{Census, ExperimentRef};
+use crate::mlflow::lookup::{Census, Entry};
 
 /// What MLflow needs for a row of an answer, and for an id in a list of ids: CPU milliseconds on one machine, of which only
 /// the ratio matters.
@@ -19,7 +19,8 @@ const IDS: usize = 400;
 #[derive(Debug)]
 pub(in crate::mlflow) struct Seen {
     total: usize,
-    visible: usize,
+    /// Where the visible ones stand in the census.
+    visible: Vec<usize>,
     /// Those whose names start and end like all of the visible ones.
     alike: usize,
     prefix: String,
@@ -34,15 +35,17 @@ pub(super) struct Hint {
     pub(super) clause: Option<String>,
     /// How many of the rows that are found are visible ones, from 0 to 1.
     pub(super) share: f64,
+    /// In the measure of `ROW`.
+    cost: f64,
 }
 
 impl Seen {
     pub(in crate::mlflow) fn of(census: &Census, view: &View<'_>) -> Self {
-        let visible: Vec<&Arc<ExperimentRef>> = census
-            .experiments
-            .iter()
-            .filter(|experiment| view.reads(experiment.resource()))
+        let all = &census.experiments;
+        let places: Vec<usize> = (0..all.len())
+            .filter(|place| view.reads(all[*place].experiment.resource()))
             .collect();
+        let visible: Vec<_> = places.iter().map(|place| &all[*place].experiment).collect();
         let mut names = visible.iter().map(|experiment| experiment.name.as_str());
         let (prefix, suffix) = match names.next() {
             None => ("", ""),
@@ -63,14 +66,13 @@ impl Seen {
         } else {
             suffix
         };
-        let alike = |experiment: &&Arc<ExperimentRef>| {
-            let name = &experiment.name;
+        let alike = |entry: &&Arc<Entry>| {
+            let name = &entry.experiment.name;
             name.len() >= prefix.len() + suffix.len() && name.starts_with(prefix) && name.ends_with(suffix)
         };
         Self {
-            total: census.experiments.len(),
-            visible: visible.len(),
-            alike: census.experiments.iter().filter(alike).count(),
+            total: all.len(),
+            alike: all.iter().filter(alike).count(),
             prefix: prefix.to_owned(),
             suffix: suffix.to_owned(),
             ids: if visible.len() > IDS {
@@ -78,36 +80,56 @@ impl Seen {
             } else {
                 visible.iter().map(|experiment| experiment.id.clone()).collect()
             },
+            visible: places,
         }
     }
 
     pub(super) fn nothing(&self) -> bool {
-        self.visible == 0
+        self.visible.is_empty()
+    }
+
+    /// The visible ones, in the census that was looked through.
+    pub(super) fn among<'a>(&self, census: &'a Census) -> impl Iterator<Item = &'a Entry> {
+        let entries = self.visible.iter().filter_map(|place| census.experiments.get(*place));
+        entries.map(Arc::as_ref)
+    }
+
+    /// Whether a page of so many rows is best asked for by the ids of its rows.
+    pub(super) fn is_best_by_id(&self, want: usize) -> bool {
+        let rows = want.min(self.visible.len()) as f64;
+        (ID + ROW) * rows < self.hint(want.saturating_add(1), true).cost
     }
 
     /// The cheapest way to a page of so many rows. `with_ids`: whether this MLflow has `experiment_id IN`.
     pub(super) fn hint(&self, want: usize, with_ids: bool) -> Hint {
-        let rows = |among: usize| (want as f64 * among as f64 / self.visible.max(1) as f64).min(among as f64);
-        let share = |among: usize| self.visible as f64 / among.max(1) as f64;
+        let visible = self.visible.len();
+        let rows = |among: usize| (want as f64 * among as f64 / visible.max(1) as f64).min(among as f64);
+        let share = |among: usize| visible as f64 / among.max(1) as f64;
         let plain = (ROW * rows(self.total), None, share(self.total));
         let alike = (!self.prefix.is_empty() || !self.suffix.is_empty()).then(|| {
             let clause = format!("name LIKE '{}%{}'", self.prefix, self.suffix);
             (ROW * rows(self.alike), Some(clause), share(self.alike))
         });
         let by_id = (with_ids && !self.ids.is_empty()).then(|| {
-            let mut clause = String::from("experiment_id IN (");
-            for (index, id) in self.ids.iter().enumerate() {
-                let _ = write!(clause, "{}'{id}'", if index == 0 { "" } else { "," });
-            }
-            clause.push(')');
-            (ID * self.visible as f64 + ROW * rows(self.visible), Some(clause), 1.0)
+            let clause = clause_of(self.ids.iter().map(String::as_str));
+            (ID * visible as f64 + ROW * rows(visible), Some(clause), 1.0)
         });
         let ways = [Some(plain), alike, by_id].into_iter().flatten();
-        let (_, clause, share) = ways
+        let (cost, clause, share) = ways
             .min_by(|one, other| one.0.total_cmp(&other.0))
             .unwrap_or((0.0, None, 1.0));
-        Hint { clause, share }
+        Hint { clause, share, cost }
     }
+}
+
+/// These ids and no others. MLflow's ids are plain: they come out of its own list.
+pub(super) fn clause_of<'a>(ids: impl Iterator<Item = &'a str>) -> String {
+    let mut clause = String::from("experiment_id IN (");
+    for (index, id) in ids.enumerate() {
+        let _ = write!(clause, "{}'{id}'", if index == 0 { "" } else { "," });
+    }
+    clause.push(')');
+    clause
 }
 
 /// The caller's filter and the clause, where the filter ends by its own: AND is MLflow's only connective.
@@ -174,15 +196,21 @@ fn plain_suffix(text: &str) -> &str {
 mod tests {
     use super::*;
     use crate::domain::{Access, SystemRandom};
+    use crate::mlflow::lookup::ExperimentRef;
     use crate::store::Sealer;
 
     fn seen(names: &[&str], may: fn(&str) -> bool) -> Seen {
         let experiments = names.iter().enumerate().map(|(index, name)| {
-            Arc::new(ExperimentRef {
-                own_folder: None,
-                id: index.to_string(),
-                name: (*name).to_owned(),
-                marks: None,
+            Arc::new(Entry {
+                experiment: ExperimentRef {
+                    own_folder: None,
+                    id: index.to_string(),
+                    name: (*name).to_owned(),
+                    marks: None,
+                },
+                created: None,
+                updated: None,
+                active: true,
             })
         });
         let census = Census {

@@ -39,7 +39,16 @@ const PAGES: usize = 100;
 pub(in crate::mlflow) struct Census {
     /// Another one for each change.
     pub(in crate::mlflow) generation: u64,
-    pub(in crate::mlflow) experiments: Vec<Arc<ExperimentRef>>,
+    pub(in crate::mlflow) experiments: Vec<Arc<Entry>>,
+}
+
+/// One of them, with what MLflow goes by when it lists them: milliseconds, where it knows them.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::mlflow) struct Entry {
+    pub(in crate::mlflow) experiment: ExperimentRef,
+    pub(in crate::mlflow) created: Option<i64>,
+    pub(in crate::mlflow) updated: Option<i64>,
+    pub(in crate::mlflow) active: bool,
 }
 
 pub(super) struct Index {
@@ -68,7 +77,22 @@ struct Row {
     #[serde(flatten)]
     experiment: ExperimentRef,
     #[serde(default)]
+    creation_time: Value,
+    #[serde(default)]
     last_update_time: Value,
+    #[serde(default)]
+    lifecycle_stage: Value,
+}
+
+impl From<Row> for Entry {
+    fn from(row: Row) -> Self {
+        Self {
+            experiment: row.experiment,
+            created: row.creation_time.as_i64(),
+            updated: row.last_update_time.as_i64(),
+            active: row.lifecycle_stage != "deleted",
+        }
+    }
 }
 
 impl Index {
@@ -150,16 +174,17 @@ impl Index {
                     .map_err(|_| MlflowError::Upstream("a list of experiments is not what it should be".into()))?,
             };
             for row in again.drain(..).chain(rows) {
-                state.newest = state.newest.max(row.last_update_time.as_i64().unwrap_or_default());
-                match state.places.get(&row.experiment.id) {
-                    Some(place) if *experiments[*place] == row.experiment => {}
+                let entry = Entry::from(row);
+                state.newest = state.newest.max(entry.updated.unwrap_or_default());
+                match state.places.get(&entry.experiment.id) {
+                    Some(place) if *experiments[*place] == entry => {}
                     Some(place) => {
-                        experiments[*place] = Arc::new(row.experiment);
+                        experiments[*place] = Arc::new(entry);
                         changed = true;
                     }
                     None => {
-                        state.places.insert(row.experiment.id.clone(), experiments.len());
-                        experiments.push(Arc::new(row.experiment));
+                        state.places.insert(entry.experiment.id.clone(), experiments.len());
+                        experiments.push(Arc::new(entry));
                         changed = true;
                     }
                 }
