@@ -46,6 +46,7 @@ mod oauth;
 mod oidc_checks;
 mod oidc_endpoints;
 mod ownership;
+mod page_refusals;
 mod pages;
 mod provider_logout;
 mod proxying;

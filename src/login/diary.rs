@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::audit::{Actor, Audit, Event, Outcome, Why};
+use crate::audit::{Actor, Audit, Event, Http, Outcome, Why};
 use crate::config::OnAuditFailure;
 use crate::domain::{Caller, Clock, Random, Reason, Scope, Via};
 use crate::sessions::Session;
@@ -30,6 +30,18 @@ impl Diary {
         reason: &Reason,
         visitor: Visitor<'_>,
     ) -> Result<(), TrailAway> {
+        self.write(action, actor, outcome, reason, visitor, None).await
+    }
+
+    pub(super) async fn write(
+        &self,
+        action: &str,
+        actor: Actor,
+        outcome: Outcome,
+        reason: &Reason,
+        visitor: Visitor<'_>,
+        http: Option<Http>,
+    ) -> Result<(), TrailAway> {
         let event = Event {
             time: self.clock.now(),
             id: hex::encode(self.random.bytes::<16>()),
@@ -40,7 +52,7 @@ impl Diary {
             upstream: None,
             outcome,
             reason: Why::from(reason),
-            http: None,
+            http,
         };
         let Err(error) = self.audit.record(event).await else {
             return Ok(());

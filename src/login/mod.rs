@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::audit::{Actor, Audit, Outcome};
+use crate::audit::{Actor, Audit, Http, Outcome};
 use crate::config::Config;
 use crate::domain::{Clock, Random, Reason, ReasonCode, Secret};
 use crate::providers::{Issuers, Onward, ProviderError, Vouched, Way};
@@ -377,6 +377,30 @@ impl Login {
         let actor = stranger(provider, user, visitor);
         self.metrics.login(provider, outcome.as_str());
         self.diary.note("login.refused", actor, outcome, reason, visitor).await
+    }
+}
+
+impl Login {
+    /// Records that a page of the gateway's own refused. A trail that is away keeps no refusal from being one.
+    pub async fn note_refused_page(
+        &self,
+        session: Option<&Session>,
+        http: Http,
+        reason: &Reason,
+        visitor: Visitor<'_>,
+    ) {
+        let actor = session.map_or_else(
+            || Actor {
+                address: Some(visitor.address.to_string()),
+                ..Actor::default()
+            },
+            |session| actor_of(session, visitor),
+        );
+        let (action, outcome) = ("request.refused", Outcome::Refused);
+        let _ = self
+            .diary
+            .write(action, actor, outcome, reason, visitor, Some(http))
+            .await;
     }
 }
 

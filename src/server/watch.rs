@@ -11,9 +11,14 @@ use tokio::sync::mpsc;
 /// Files are replaced in several steps; the last of them counts.
 const SETTLED: Duration = Duration::from_millis(300);
 
+/// Events say at once that a file changed, but not where a link leads elsewhere, nor on every network's folder: so the files are
+/// also looked at this often.
+const LOOK: Duration = Duration::from_secs(30);
+
 /// Watches the folders, not the files: a file that is replaced by a rename is another one, and a mounted secret is a link.
 pub(super) struct Watch {
     files: Vec<PathBuf>,
+    look: Duration,
     seen: [u8; 32],
     events: mpsc::Receiver<()>,
     _watcher: Option<RecommendedWatcher>,
@@ -43,6 +48,7 @@ impl Watch {
         }
         Self {
             files: files.to_vec(),
+            look: LOOK,
             seen: digest(files),
             events,
             _watcher: watcher.ok(),
@@ -56,11 +62,12 @@ impl Watch {
     /// Returns when the content of a watched file is another one.
     pub(super) async fn changed(&mut self) {
         loop {
-            if self.events.recv().await.is_none() {
-                // Nothing is watched.
-                return std::future::pending().await;
+            match tokio::time::timeout(self.look, self.events.recv()).await {
+                // Nothing tells of events.
+                Ok(None) => tokio::time::sleep(self.look).await,
+                Ok(Some(())) => tokio::time::sleep(SETTLED).await,
+                Err(_) => {}
             }
-            tokio::time::sleep(SETTLED).await;
             while self.events.try_recv().is_ok() {}
             let now = digest(&self.files);
             if now != self.seen {
@@ -98,6 +105,20 @@ mod tests {
         assert!(quiet.is_err());
         std::fs::write(folder.path().join("new"), "c").unwrap();
         std::fs::rename(folder.path().join("new"), &file).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), watch.changed())
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_link_leads_to_is_noticed_too() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (link, file) = (folder.path().join("cert.pem"), elsewhere.path().join("cert.pem"));
+        std::fs::write(&file, "a").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let mut watch = Watch::new(std::slice::from_ref(&link));
+        watch.look = Duration::from_millis(50);
+        std::fs::write(&file, "b").unwrap();
         tokio::time::timeout(Duration::from_secs(10), watch.changed())
             .await
             .unwrap();

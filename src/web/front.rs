@@ -11,7 +11,9 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 use url::form_urlencoded;
 
+use crate::audit::Http;
 use crate::config::Config;
+use crate::domain::Reason;
 use crate::login::{Browser, Login, NotSignedIn, ReturnTo, Visitor};
 use crate::pipeline::is_navigation;
 use crate::policy::Policy;
@@ -59,7 +61,7 @@ impl FromRequest for Here {
 }
 
 impl Here {
-    fn new(front: Arc<Front>, request: HttpRequest) -> Self {
+    pub(super) fn new(front: Arc<Front>, request: HttpRequest) -> Self {
         let cookies = || request.headers().get_all("cookie").map(|value| value.as_bytes());
         let session = front.cookies.session(cookies()).one().map(str::to_owned);
         let browser = front.cookies.login(cookies()).one().and_then(Browser::parse);
@@ -148,6 +150,14 @@ impl Here {
         }
     }
 
+    /// Records that one of our own pages refused, and whom where a session tells.
+    pub(super) async fn note_refusal(&self, http: Http, reason: &Reason) {
+        let session = self.session().await.ok().flatten();
+        self.login()
+            .note_refused_page(session.as_deref(), http, reason, self.visitor())
+            .await;
+    }
+
     pub(super) fn provenance(&self) -> Provenance {
         let all = |name: &str| {
             self.headers()
@@ -194,6 +204,8 @@ impl Here {
     /// The page for whoever was not signed in, and could not be asked again at once.
     pub(super) fn not_signed_in(&self, why: &NotSignedIn, label: &str) -> Page {
         const AGAIN: Option<Next<'static>> = Some(Next::StartAgain);
+        // `login.refused` is in the trail.
+        guard::is_noted(&self.request);
         let say = self.say;
         match why {
             NotSignedIn::UnknownProvider => self.trouble(404, say.no_such_way, Fault::Request, Some(Next::SignIn)),

@@ -4,11 +4,16 @@
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 
+use crate::audit::Http;
+use crate::domain::{Reason, ReasonCode};
 use crate::pipeline::{Gate, Seen, head_size};
+
+use super::front::{Front, Here};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -36,8 +41,61 @@ pub(super) async fn see(
     } else {
         request.into_response(super::error::too_many_headers(id.as_str()))
     };
+    // What an ingress asks is recorded as what it asks about.
+    let is_question = may_come_in && fits && is_question(response.request().path(), gate.base_path());
+    let is_page = is_ours && !is_question;
+    if is_page
+        && matches!(
+            response.status(),
+            StatusCode::FORBIDDEN | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        )
+    {
+        note(&response, may_come_in).await;
+    }
     name(response.response_mut(), id.as_str());
     Ok(response)
+}
+
+fn is_question(path: &str, base: &str) -> bool {
+    path.strip_prefix(base)
+        .is_some_and(|path| path.starts_with("/auth/check/"))
+}
+
+/// What keeps a refusal from being recorded twice.
+struct Noted;
+
+/// Says that the refusal of this request is in the trail already.
+pub(super) fn is_noted(request: &HttpRequest) {
+    request.extensions_mut().insert(Noted);
+}
+
+/// Records that one of our own pages refused.
+async fn note(response: &ServiceResponse<BoxBody>, may_come_in: bool) {
+    let request = response.request();
+    let Some(front) = request.app_data::<web::Data<ArcSwap<Front>>>() else {
+        return;
+    };
+    if request.extensions().contains::<Noted>() {
+        return;
+    }
+    let reason = match (response.status(), request.method()) {
+        _ if !may_come_in => Reason::new(ReasonCode::NetworkRefused, "The address may not connect."),
+        (StatusCode::FORBIDDEN, &Method::POST) => Reason::new(
+            ReasonCode::CrossSite,
+            "A form without the proof that this site made it, or one that is not for its sender.",
+        ),
+        (StatusCode::FORBIDDEN, _) => Reason::new(ReasonCode::NotGranted, "The page is not for whoever asked."),
+        _ => Reason::new(ReasonCode::TooLarge, "More bytes of headers than limits.header_size."),
+    };
+    let http = Http {
+        method: request.method().as_str().to_owned(),
+        path: request.path().to_owned(),
+        status: response.status().as_u16(),
+        ..Http::default()
+    };
+    Here::new(front.load_full(), request.clone())
+        .note_refusal(http, &reason)
+        .await;
 }
 
 /// Every answer, an error's too, carries its request's id.

@@ -113,6 +113,7 @@ mod tests {
         let entries = times.iter().enumerate().map(|(index, (created, updated, active))| {
             Arc::new(Entry {
                 experiment: ExperimentRef {
+                    own_folder: None,
                     id: index.to_string(),
                     name: if index % 3 == 2 { "theirs" } else { "mine" }.to_owned(),
                     marks: None,

@@ -176,6 +176,7 @@ async fn enter(here: Here, request: &HttpRequest) -> Result<Entered, HttpRespons
             )
             .await
             .map_err(|error| failed(&here, &error))?;
+        guard::is_noted(request);
     }
     if !is_admin {
         return Err(refuse(&here, &asking, &caller, &reason, &access));
