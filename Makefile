@@ -34,13 +34,13 @@ bench: ## signed-in requests through mlgate and through nginx, side by side
 docs: ## the book is plain Markdown in docs/; this builds the program's own documentation
 	cargo doc --locked --no-deps
 
-image: ## the container image mlgate:VERSION, by docker, podman or buildah, whichever is there
-	@for builder in docker podman buildah; do $$builder info >/dev/null 2>&1 && break; builder=; done; \
+image: ## the container image mlgate:VERSION, by docker, podman or buildah, whichever is there (BUILDER=…, RUST=another image of the compiler)
+	@for builder in $(or $(BUILDER),docker podman buildah); do $$builder info >/dev/null 2>&1 && break; builder=; done; \
 	[ -n "$$builder" ] || { echo "no builder answers: docker (with its engine), podman or buildah" >&2; exit 1; }; \
-	$$builder build --tag mlgate:$$(sed -nE 's/^version = "(.*)"/\1/p' Cargo.toml) .
+	$$builder build $(if $(RUST),--build-arg RUST=$(RUST)) --tag mlgate:$$(sed -nE 's/^version = "(.*)"/\1/p' Cargo.toml) .
 
 sbom: ## what the program is made of, as CycloneDX: target/mlgate.cdx.json
-	@command -v cargo-cyclonedx >/dev/null || [ -x target/parts/cargo/bin/cargo-cyclonedx ] || cargo install -q --locked --root target/parts/cargo cargo-cyclonedx@0.5.9
+	@integration-tests/setup.sh cargo-cyclonedx
 	@PATH="$$PATH:$$PWD/target/parts/cargo/bin" cargo cyclonedx --format json --override-filename mlgate.cdx
 	@mv mlgate.cdx.json target/mlgate.cdx.json
 
@@ -51,7 +51,8 @@ chart: ## the Helm chart, linted and packed into target/chart
 	@target/parts/helm/helm-4 package charts/mlgate --destination target/chart
 
 kubernetes: ## the image by buildah, and the chart on a real Kubernetes API server, which this builds (once, a quarter of an hour)
-	@integration-tests/setup.sh helm kubernetes kube-apiserver buildah
+	@integration-tests/setup.sh helm kubernetes kube-apiserver ingress mlflow-3.18 cargo-auditable buildah
 	@integration-tests/chart_cluster.sh
-	@cargo build --release --locked --quiet --bin mlgate
+	@PATH="$$PATH:$$PWD/target/parts/cargo/bin" cargo auditable build --release --locked --quiet --bin mlgate
+	@integration-tests/traefik_cluster.sh target/release/mlgate
 	@integration-tests/image.sh target/release/mlgate

@@ -65,6 +65,8 @@ fn permission(need: Need) -> Asked {
         // No scorer is described, and no model chosen.
         Need::Judges(..) | Need::ChosenModel => Asked::Role,
         Need::Server(permission) => Asked::Server(permission),
+        // It is not asked for its list.
+        Need::Relay(_) => Asked::Server(Permission::Manage),
         Need::Every(_, permission)
         | Need::Experiment(permission, _)
         | Need::ExperimentNamed(permission, _)

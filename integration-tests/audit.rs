@@ -117,6 +117,19 @@ fn a_trail_holds_over_its_rotated_and_packed_files() {
     next.close();
     let mut packed = packed();
     assert_eq!(mlgate(&["verify"], &file).status.code(), Some(0));
+    // As a shell puts `a.jsonl*`.
+    let mut all: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    all.sort();
+    assert!(all.iter().any(|path| path.ends_with("a.jsonl.head")), "{all:?}");
+    let by_pattern = Command::new(env!("CARGO_BIN_EXE_mlgate"))
+        .args(["audit", "verify"])
+        .args(&all)
+        .output();
+    let by_pattern = by_pattern.unwrap();
+    assert!(by_pattern.status.success(), "{all:?}: {}", said(&by_pattern));
     packed.sort();
     fs::remove_file(&packed[1]).unwrap();
     let broken = mlgate(&["verify"], &file);

@@ -319,6 +319,21 @@ fn an_endpoint_is_named_in_one_way() {
         "the control: {status} {text}"
     );
     let tom = Person::new(&gateway, "tom-a");
+    // MLflow's relay is for who runs the server. Its table of runs asks everyone's browser what there is: nothing, for others.
+    let relay = "/ajax-api/2.0/mlflow/gateway-proxy";
+    let listed = tom.send(Request::get(&format!("{relay}?gateway_path=api/2.0/endpoints/")));
+    assert_eq!((listed.status, listed.text().as_str()), (200, r#"{"endpoints":[]}"#));
+    for query in [
+        "",
+        "?gateway_path=api/2.0/endpoints/x",
+        "?gateway_path=api/2.0/endpoints",
+    ] {
+        assert_eq!(tom.get(&format!("{relay}{query}")).status, 403, "{query}");
+        assert_eq!(ada.get(&format!("{relay}{query}")).status, 200, "the control: {query}");
+    }
+    let relayed = json!({"gateway_path": "gateway/x/invocations", "json_data": {}});
+    assert_eq!(tom.json("POST", relay, &relayed).status, 403);
+    assert_eq!(ada.json("POST", relay, &relayed).status, 200, "the control");
     let detect = |endpoint: Option<&str>| {
         let id = experiment(&mlflow, &format!("a/detect-{}", endpoint.is_some()));
         let body = json!({"experiment_id": id, "trace_ids": [], "categories": [], "provider": "openai",

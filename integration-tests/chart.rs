@@ -46,6 +46,17 @@ fn preset(name: &str) -> PathBuf {
 /// All that the tests render, by name: each with the values that come after the base's.
 fn renderings() -> BTreeMap<&'static str, Vec<PathBuf>> {
     let mut all: BTreeMap<_, _> = PRESETS.map(|name| (name, vec![preset(name)])).into();
+    for (name, of, more) in [
+        ("envoy-gateway by gRPC", "envoy-gateway", &["grpc"][..]),
+        ("envoy-gateway with bodies", "envoy-gateway", &["shown"]),
+        ("envoy-gateway by gRPC with bodies", "envoy-gateway", &["grpc", "shown"]),
+        ("istio by gRPC", "istio", &["grpc"]),
+        ("gateway-api with bodies", "gateway-api", &["shown"]),
+        ("gateway-api by gRPC with bodies", "gateway-api", &["grpc", "shown"]),
+    ] {
+        let files = [preset(of)].into_iter().chain(more.iter().copied().map(values));
+        all.insert(name, files.collect());
+    }
     all.insert("base", Vec::new());
     all.insert("everything", vec![values("everything")]);
     all.insert("route", vec![values("route")]);
@@ -232,7 +243,7 @@ fn a_policy_scanner_finds_nothing_critical() {
 
 #[test]
 fn what_would_be_unsafe_or_never_start_is_not_rendered() {
-    let cases: [(&str, &[&str]); 14] = [
+    let cases: [(&str, &[&str]); 18] = [
         ("config.public_url is missing", &["config.public_url="]),
         ("config.provider is missing", &["config.provider=null"]),
         ("config.upstream is missing", &["config.upstream=null"]),
@@ -257,6 +268,26 @@ fn what_would_be_unsafe_or_never_start_is_not_rendered() {
             &["protect.with=traefik", "protect.service.name=mlflow"],
         ),
         ("protect.service.name is missing", &["protect.with=traefik"]),
+        ("trusted_proxies is missing", &["extAuthz.enabled=true"]),
+        (
+            "does not ask by gRPC",
+            &[
+                "protect.with=traefik",
+                "protect.service.name=mlflow",
+                "protect.protocol=grpc",
+                "config.network.trusted_proxies={10.0.0.0/8}",
+            ],
+        ),
+        (
+            "not told here to show bodies",
+            &[
+                "protect.with=istio",
+                "protect.service.name=mlflow",
+                "protect.bodyLimit=1",
+                "config.network.trusted_proxies={10.0.0.0/8}",
+            ],
+        ),
+        ("bodyLimit", &["protect.bodyLimit=-1"]),
         ("colour", &["colour=red"]),
     ];
     for (expected, settings) in cases {
@@ -329,6 +360,77 @@ fn the_gateway_reads_what_the_chart_makes_of_each_rendering() {
             .unwrap();
         let said = said(&output);
         assert!(output.status.success(), "{name}: {said}");
+    }
+}
+
+/// One manifest of a rendering.
+fn manifest<'a>(rendering: &'a str, kind: &str, name: &str) -> &'a str {
+    rendering
+        .split("\n---\n")
+        .find(|text| text.contains(&format!("\nkind: {kind}\n")) && text.contains(&format!("\n  name: {name}\n")))
+        .unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+#[test]
+fn an_envoy_that_asks_by_grpc_finds_the_listener() {
+    let all = renderings();
+    let (by_http, by_grpc) = ("envoy-gateway with bodies", "envoy-gateway by gRPC with bodies");
+    let [by_http, by_grpc] = [by_http, by_grpc].map(|name| rendered("helm-4", &all[name], &[]));
+    let listener = "ext_authz_address = \"0.0.0.0:9191\"";
+    for (text, is_grpc) in [(&by_http, false), (&by_grpc, true)] {
+        assert_eq!(text.contains(listener), is_grpc);
+        assert_eq!(text.contains("endpoints = [\"ext-authz\"]"), !is_grpc);
+        assert_eq!(
+            manifest(text, "Service", "gate-mlgate").contains("appProtocol: kubernetes.io/h2c"),
+            is_grpc
+        );
+        assert_eq!(
+            manifest(text, "Deployment", "gate-mlgate").contains("containerPort: 9191"),
+            is_grpc
+        );
+        assert_eq!(
+            manifest(text, "NetworkPolicy", "gate-mlgate").contains("port: 9191"),
+            is_grpc
+        );
+        let policy = manifest(text, "SecurityPolicy", "gate-mlgate");
+        assert!(policy.contains("maxRequestBytes: 1048576") && policy.contains("failOpen: false"));
+        assert_eq!(policy.contains("grpc:") && policy.contains("port: 9191"), is_grpc);
+        assert_eq!(policy.contains("x-envoy-auth-partial-body"), !is_grpc);
+        // Of any size: asked about without their bodies, and not without being asked about.
+        let uploads = manifest(text, "SecurityPolicy", "gate-mlgate-uploads");
+        assert!(!uploads.contains("bodyToExtAuth") && uploads.contains("name: gate-mlgate-uploads"));
+        assert!(manifest(text, "HTTPRoute", "gate-mlgate-uploads").contains("value: /api/2.0/mlflow-artifacts"));
+    }
+    // For an Envoy of one's own.
+    let trusted = "extAuthz.enabled=true,extAuthz.port=7000,config.network.trusted_proxies={10.0.0.0/8}";
+    let own = rendered("helm-4", &[], &["--set", trusted]);
+    assert!(own.contains(listener) && manifest(&own, "Service", "gate-mlgate").contains("port: 7000"));
+    assert!(!rendered("helm-4", &[], &[]).contains("ext_authz_address"));
+}
+
+/// The extension providers of docs/kubernetes.md, which stand in Istio's mesh configuration and in no manifest.
+#[test]
+fn istio_knows_every_word_of_its_extension_providers() {
+    let page = fs::read_to_string(root().join("docs/kubernetes.md")).unwrap();
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("mesh.yaml");
+    let proto = parts().join("kubernetes/istio/config.proto");
+    let judged = |text: &str| {
+        fs::write(&file, text).unwrap();
+        manifests(&["mesh", proto.to_str().unwrap(), file.to_str().unwrap()])
+    };
+    let blocks: Vec<_> = page
+        .split("```yaml\n")
+        .filter(|text| text.starts_with("extensionProviders:"))
+        .map(|text| text.split("```").next().unwrap())
+        .collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        let output = judged(block);
+        assert!(output.status.success(), "{}", said(&output));
+        let wrong = judged(&block.replace("statusOnError", "statusOnErrors"));
+        assert_eq!(wrong.status.code(), Some(1));
+        assert!(said(&wrong).contains("statusOnErrors"));
     }
 }
 

@@ -369,6 +369,17 @@ fn what_an_ingress_does_not_say_is_not_guessed() {
         let question = with(&Family::AuthRequest.asks(&asked), "X-Original-URL", url);
         assert_eq!(gateway.send(&question).status, 403, "{url}");
     }
+    // Traefik reads ingress-nginx's annotations, but writes other headers: these are then the client's.
+    let traefik = ["X-Forwarded-Method", "X-Forwarded-Uri", "X-Forwarded-Server"];
+    for written in [&traefik[..], &traefik[..2], &traefik[1..]] {
+        let question = Family::AuthRequest.asks(&asked);
+        let question = written
+            .iter()
+            .fold(question, |question, name| question.header(name, "traefik"));
+        let expected = if written.len() == traefik.len() { 403 } else { 200 };
+        assert_eq!(gateway.send(&question).status, expected, "{written:?}");
+    }
+    assert!(gateway.log().contains("must lead to /auth/check/forward-auth"));
     // What the URL leads to counts, whatever other headers say.
     let public = Family::AuthRequest
         .asks(&get_experiment("0"))

@@ -27,6 +27,49 @@ fn translated(folder: &TempDir, options: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Each option's name and its texts.
+fn options_of(file: &str) -> Vec<(&str, Vec<&str>)> {
+    let named = file.lines().filter_map(|line| line.split_once(" = "));
+    named
+        .map(|(name, value)| {
+            let inner = value.strip_prefix('[').and_then(|list| list.strip_suffix(']'));
+            let texts = inner.map_or(vec![value], |list| list.split(", ").collect());
+            (name, texts.into_iter().map(|text| text.trim_matches('"')).collect())
+        })
+        .collect()
+}
+
+/// What may be given several times has no plural as a flag.
+fn as_flags(file: &str) -> String {
+    let mut flags = String::from("oauth2-proxy");
+    for (name, texts) in options_of(file) {
+        let many = [
+            "allowed_groups",
+            "email_domains",
+            "upstreams",
+            "trusted_proxy_ips",
+            "whitelist_domains",
+            "skip_auth_routes",
+        ];
+        let flag = if many.contains(&name) {
+            name.trim_end_matches('s')
+        } else {
+            name
+        };
+        for text in texts {
+            flags.push_str(&format!(" \\\n  '--{}={text}'", flag.replace('_', "-")));
+        }
+    }
+    flags
+}
+
+fn as_variables(file: &str) -> String {
+    let lines = options_of(file)
+        .into_iter()
+        .map(|(name, texts)| format!("OAUTH2_PROXY_{}={}\n", name.to_uppercase(), texts.join(",")));
+    lines.collect()
+}
+
 /// The twenty that are seen most in charts and howtos, and what comes with them.
 #[test]
 fn a_configuration_of_oauth2_proxy_starts_and_lets_the_same_people_in() {
@@ -96,6 +139,9 @@ footer = "Ask the platform team"
         "label = \"Corp\"",
     ] {
         assert!(text.contains(&format!("\n{line}\n")), "{line} is lost:\n{text}");
+    }
+    for form in [as_flags(&options), as_variables(&options)] {
+        assert_eq!(translated(&folder, &form), text, "{form}");
     }
     fs::write(folder.path().join("session-key"), "0123456789abcdef0123456789abcdef").unwrap();
     make_private(&folder.path().join("session-key"));

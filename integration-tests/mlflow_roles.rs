@@ -17,13 +17,20 @@ const PASSWORD: &str = "the gateway's own word";
 
 /// MLflow with its basic-auth app, which believes the gateway; and the gateway before it.
 fn start() -> (Mlflow, Gateway) {
+    start_with("")
+}
+
+/// Likewise, with further sections in the gateway's configuration.
+fn start_with(sections: &str) -> (Mlflow, Gateway) {
     let mut setup = Setup::new("http://127.0.0.1:9");
+    setup.sections.push_str(sections);
     let config = setup.path("basic_auth.ini");
     let database = setup.path("auth.db");
     std::fs::write(
         &config,
         format!(
             "[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = sqlite:///{}\nadmin_username = gate\n\
+             auth_cache_ttl_seconds = 60\n\
              authorization_function = mlflow_mlgate.server:authorize\n",
             database.display()
         ),
@@ -147,6 +154,46 @@ fn people_their_groups_and_nothing_else_reach_mlflows_roles() {
         ada.json("POST", "/gateway/mlflow/v1/chat/completions", &call).status,
         403
     );
+}
+
+#[test]
+fn an_ingress_that_asks_makes_the_account_too() {
+    let (mlflow, gateway) =
+        start_with("\n[network]\ntrusted_proxies = [\"127.0.0.1/32\"]\n[check]\nendpoints = [\"auth-request\"]\n");
+    let current = "/api/2.0/mlflow/users/current";
+    let may = |user: &str| {
+        let question = Request::get("/auth/check/auth-request")
+            .header("X-Original-URL", &format!("{}{current}", gateway.url()))
+            .header("X-Original-Method", "GET")
+            .header("X-Forwarded-For", "203.0.113.7")
+            .header("Cookie", &gateway.sign_in(user));
+        gateway.send(&question)
+    };
+    let known = |user: &str| {
+        let word = STANDARD.encode(format!("gate:{PASSWORD}"));
+        let ask = Request::get(&format!("/api/2.0/mlflow/users/get?username=local%3A{user}"));
+        mlflow
+            .ask(&ask.header("Authorization", &format!("Basic {word}")))
+            .status
+    };
+    assert_eq!(known("tom-a"), 404, "not before they come");
+    // On a slow machine MLflow takes longer than an ingress waits.
+    let mut allowed = may("tom-a");
+    until("MLflow knows them", Duration::from_secs(60), || {
+        allowed.status == 200 || {
+            allowed = may("tom-a");
+            false
+        }
+    });
+    // What the ingress carries then is MLflow's to decide, by who the assertion says it is.
+    let word = allowed.header("x-mlgate-assertion").unwrap();
+    let carried = mlflow.ask(&Request::get(current).header("X-Mlgate-Assertion", word));
+    assert_eq!(carried.status, 200, "{}", carried.text());
+    assert_eq!(carried.json()["user"]["username"], "local:tom-a");
+    assert_eq!(roles_of(&mlflow, "local%3Atom-a"), ["team-a"]);
+    // Who is refused here is nobody there.
+    assert_eq!(may("nina").status, 403);
+    assert_eq!(known("nina"), 404);
 }
 
 #[test]

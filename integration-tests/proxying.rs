@@ -301,6 +301,8 @@ fn too_many_bytes_of_headers_are_refused() {
         gateway.send(&filled).status
     };
     assert_eq!((with(40_000), with(20_000)), (431, 200));
+    let page = |length| gateway.send(&Request::get("/auth/login/local").header("X-Fill", &"a".repeat(length)));
+    assert_eq!((page(40_000).status, page(20_000).status), (431, 200));
 }
 
 #[test]

@@ -41,6 +41,16 @@ fn a_new_configuration_takes_over_whole_and_a_bad_one_not_at_all() {
     });
     assert_eq!(status(&gateway), 200);
     assert_eq!(gateway.send(&Request::get("/auth/healthz")).status, 200);
+    // As load balancers ask.
+    for path in ["/auth/healthz", "/auth/readyz"] {
+        for authority in [gateway.authority(), gateway.admin_authority()] {
+            assert_eq!(
+                Request::new("HEAD", path).send(&authority).status,
+                200,
+                "{path} at {authority}"
+            );
+        }
+    }
     let trail = std::fs::read_to_string(gateway.audit_file()).unwrap();
     assert_eq!(trail.matches("config.reload").count(), 2, "{trail}");
 }

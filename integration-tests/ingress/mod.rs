@@ -19,6 +19,11 @@ fn ingress_nginx() {
 }
 
 #[test]
+fn ingress_nginx_with_keepalive() {
+    suite::accept(Kind::IngressNginxKeepalive, Private::Passed);
+}
+
+#[test]
 fn caddy() {
     suite::accept(Kind::Caddy, Private::Kept);
 }

@@ -146,8 +146,13 @@ pub struct Gateway {
 
 impl Gateway {
     fn start(setup: Setup) -> Self {
+        Self::start_after(setup, "")
+    }
+
+    /// Likewise from a shell that runs `first`, which ends in a semicolon, before it becomes the gateway.
+    pub fn start_after(setup: Setup, first: &str) -> Self {
         let config = setup.write();
-        let server = spawn(&setup, &config);
+        let server = spawn(&setup, &config, first);
         let mut gateway = Self { setup, config, server };
         gateway.wait_until_ready();
         gateway
@@ -167,7 +172,7 @@ impl Gateway {
 
     /// Starts it again after it was stopped or killed.
     pub fn restart(&mut self) {
-        self.server = spawn(&self.setup, &self.config);
+        self.server = spawn(&self.setup, &self.config, "");
         self.wait_until_ready();
     }
 
@@ -309,14 +314,22 @@ pub fn binary() -> Command {
     Command::new(env!("CARGO_BIN_EXE_mlgate"))
 }
 
-fn spawn(setup: &Setup, config: &Path) -> Server {
+fn spawn(setup: &Setup, config: &Path, first: &str) -> Server {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(setup.path("log"))
         .unwrap();
+    let mut command = binary();
+    if !first.is_empty() {
+        let program = command.get_program().to_owned();
+        command = Command::new("sh");
+        command
+            .args(["-c", &format!("{first} exec \"$0\" \"$@\"")])
+            .arg(program);
+    }
     Server::start(
-        binary()
+        command
             .args(["serve", "--config"])
             .arg(config)
             .stdout(Stdio::from(log.try_clone().unwrap()))

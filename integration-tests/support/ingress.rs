@@ -15,6 +15,8 @@ pub enum Kind {
     Nginx,
     /// nginx with what ingress-nginx makes of its annotations.
     IngressNginx,
+    /// The same with `auth-keepalive`: it then asks by Lua, over connections that stay.
+    IngressNginxKeepalive,
     Caddy,
     Haproxy,
     Traefik,
@@ -28,6 +30,7 @@ impl Kind {
         match self {
             Self::Nginx => "nginx",
             Self::IngressNginx => "ingress-nginx",
+            Self::IngressNginxKeepalive => "ingress-nginx, `auth-keepalive`",
             Self::Caddy => "Caddy",
             Self::Haproxy => "HAProxy",
             Self::Traefik => "Traefik",
@@ -44,7 +47,7 @@ impl Kind {
     fn files(self) -> &'static [&'static str] {
         match self {
             Self::Nginx => &["nginx.conf"],
-            Self::IngressNginx => &[],
+            Self::IngressNginx | Self::IngressNginxKeepalive => &[],
             Self::Caddy => &["Caddyfile"],
             Self::Haproxy => &["haproxy.cfg", "mlgate.lua"],
             Self::Traefik => &["traefik.yml", "mlgate.yml"],
@@ -61,7 +64,7 @@ impl Kind {
                 command.args(["-c", "nginx.conf", "-p"]).arg(folder);
                 command
             }
-            Self::IngressNginx => {
+            Self::IngressNginx | Self::IngressNginxKeepalive => {
                 let mut command = Command::new("nginx");
                 command.args(["-c", "nginx.conf", "-p"]).arg(folder);
                 command
@@ -95,6 +98,50 @@ impl Kind {
     }
 }
 
+/// What ingress-nginx makes of `auth-keepalive` (and of `auth-keepalive-requests`, `-timeout`): an upstream with connections that stay,
+/// which its template keeps from `auth_request` and asks by a subrequest of Lua. Only 200 is then a yes.
+fn with_keepalive(nginx: &str) -> String {
+    const UPSTREAM: &str = "upstream auth_keepalive { server 127.0.0.1:8080; keepalive 8; keepalive_requests 1000; keepalive_timeout 60s; }";
+    const ASKS: &str = "access_by_lua_block {
+        local res = ngx.location.capture('/_external-auth-mlgate', { method = ngx.HTTP_GET, body = '', share_all_vars = false })
+        if res.status == ngx.HTTP_OK then
+          ngx.var.auth_cookie = res.header['Set-Cookie']
+          IDENTITY
+          return
+        end
+        if res.status == ngx.HTTP_UNAUTHORIZED or res.status == ngx.HTTP_FORBIDDEN then
+          ngx.exit(res.status)
+        end
+        ngx.exit(ngx.HTTP_INTERNAL_SERVER_ERROR)
+      }";
+    let identity: Vec<_> = (nginx.lines())
+        .filter_map(|line| line.trim().strip_prefix("auth_request_set $authHeader"))
+        .filter_map(|rest| Some((rest.split(' ').next()?, rest.split('\'').nth(1)?)))
+        .map(|(number, name)| format!("ngx.var.authHeader{number} = res.header['{name}']"))
+        .collect();
+    let half = identity.get(..identity.len() / 2).unwrap().join("\n          ");
+    let asks = ASKS.replace("IDENTITY", &half);
+    let made: Vec<String> = nginx
+        .lines()
+        .map(|line| match line.trim().split(' ').collect::<Vec<_>>()[..] {
+            ["load_module", "/usr/lib/nginx/modules/ngx_http_set_misc_module.so;"] => {
+                format!("{line}\nload_module /usr/lib/nginx/modules/ngx_http_lua_module.so;")
+            }
+            ["upstream", "mlgate", ..] => format!("{line}\n{UPSTREAM}"),
+            ["auth_request", _] => asks.clone(),
+            ["auth_request_set", "$auth_cookie", _] => "set $auth_cookie '';".to_owned(),
+            ["auth_request_set", variable, _, ..] => {
+                format!("set {variable} ''; {}", line.split_once(';').unwrap().1)
+            }
+            ["proxy_pass", "http://127.0.0.1:8080/auth/check/auth-request;"] => {
+                "set $target http://auth_keepalive/auth/check/auth-request;\nproxy_pass $target;".to_owned()
+            }
+            _ => line.to_owned(),
+        })
+        .collect();
+    made.join("\n")
+}
+
 /// A code block of docs/ingress.md by the name of the file that it is.
 pub fn block(name: &str) -> String {
     let page = std::fs::read_to_string(root().join("docs/ingress.md")).unwrap();
@@ -119,10 +166,15 @@ pub struct Stand {
 impl Stand {
     /// `mlflow` is `http://host:port`.
     pub fn new(kind: Kind, mlflow: &str) -> Self {
+        Self::changed(kind, mlflow, "", |text| text)
+    }
+
+    /// With more in `[listen]`, and other words in the proxy's configuration.
+    pub fn changed(kind: Kind, mlflow: &str, listen: &str, change: impl Fn(String) -> String) -> Self {
         let (port, grpc) = (free_port(), free_port());
         let mut setup = Setup::new(mlflow);
         setup.top = format!("public_url = \"http://127.0.0.1:{port}\"\n");
-        setup.listen = format!("ext_authz_address = \"127.0.0.1:{grpc}\"");
+        setup.listen = format!("ext_authz_address = \"127.0.0.1:{grpc}\"\n{listen}");
         setup.sections.push_str(
             "\n[network]\ntrusted_proxies = [\"127.0.0.1/32\"]\n[check]\nendpoints = [\"auth-request\", \"forward-auth\", \"ext-authz\"]\n",
         );
@@ -142,11 +194,18 @@ impl Stand {
             std::fs::write(folder.path().join(name), text).unwrap();
         };
         for name in kind.files() {
-            put(name, block(name));
+            put(name, change(block(name)));
         }
-        if kind == Kind::IngressNginx {
+        if kind.files().is_empty() {
             let file: PathBuf = root().join("integration-tests/support/ingress-nginx.conf");
-            put("nginx.conf", std::fs::read_to_string(file).unwrap());
+            let text = std::fs::read_to_string(file).unwrap();
+            put(
+                "nginx.conf",
+                change(match kind {
+                    Kind::IngressNginxKeepalive => with_keepalive(&text),
+                    _ => text,
+                }),
+            );
         }
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut command = kind.command(folder.path(), port);

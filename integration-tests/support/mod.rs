@@ -19,6 +19,7 @@ pub mod oidc;
 pub mod person;
 pub mod process;
 pub mod redis;
+pub mod redis_group;
 pub mod saml;
 pub mod simplesaml;
 pub mod terminal;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use mlgate::config::StoreKind;
+use mlgate::config::{RedisUrl, StoreKind};
 use mlgate::domain::Secret;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
@@ -61,7 +61,7 @@ impl Redis {
     pub fn kind_with(&self, password: &str, ca_file: Option<PathBuf>) -> StoreKind {
         let scheme = if self.tls { "rediss" } else { "redis" };
         StoreKind::Redis {
-            url: Secret::new(format!("{scheme}://:{password}@localhost:{}", self.port)),
+            url: RedisUrl::parse(Secret::new(format!("{scheme}://:{password}@localhost:{}", self.port))).unwrap(),
             ca_file,
         }
     }

@@ -77,10 +77,16 @@ fn first_of(live: &str, name: &str) -> Option<u64> {
 /// # Errors
 /// When the file cannot be opened; reading errors come as items.
 pub fn lines(path: &Path) -> io::Result<impl Iterator<Item = io::Result<(Vec<u8>, bool)>>> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     let (file, packed) = match File::open(path) {
         // It was packed since it was listed.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (File::open(beside(path, ".gz"))?, true),
-        file => (file?, path.extension().is_some_and(|extension| extension == "gz")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            (File::open(beside(path, ".gz")).map_err(|_| named(error))?, true)
+        }
+        file => (
+            file.map_err(named)?,
+            path.extension().is_some_and(|extension| extension == "gz"),
+        ),
     };
     let reader: Box<dyn Read> = if packed {
         Box::new(MultiGzDecoder::new(file))

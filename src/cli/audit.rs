@@ -129,7 +129,17 @@ fn trail(files: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
         return Ok(audit::with_rotated(live));
     }
     let mut numbered = Vec::new();
-    for file in files {
+    // A pattern of the shell (`mlgate.jsonl*`) names more than events: what remembers the trail's end, and files that are being packed.
+    let is_packed_too = |file: &PathBuf| {
+        let mut packed = file.clone().into_os_string();
+        packed.push(".gz");
+        files.contains(&packed.into())
+    };
+    let has_events = |file: &&PathBuf| {
+        let ends = file.extension().and_then(|end| end.to_str());
+        !matches!(ends, Some("head" | "part")) && !is_packed_too(file)
+    };
+    for file in files.iter().filter(has_events) {
         let first = audit::lines(file)?.next().transpose()?;
         let seq = first
             .and_then(|(line, _)| serde_json::from_slice::<Record>(&line).ok())

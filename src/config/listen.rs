@@ -85,7 +85,11 @@ fn read_tls(section: Section<'_>) -> Option<ListenTls> {
         if is_present && section.node(key).is_none() {
             section.problem(key, "is missing: TLS needs a certificate and its key");
         }
-        section.file(key)
+        if key == "cert_file" {
+            section.checked_file(key, |path| files::certificates(path).map(drop))
+        } else {
+            section.file(key)
+        }
     };
     let (cert_file, key_file) = (named("cert_file"), named("key_file"));
     let only_tls13 = section.choice("min_version", &[("1.2", false), ("1.3", true)]);

@@ -157,6 +157,10 @@ pub(super) fn overlay(root: &mut Node, mut variables: Vec<(String, String)>, pro
 
 fn place(node: &mut Node, parts: &[String], variable: &str, value: String) -> Result<(), String> {
     let Some((part, rest)) = parts.split_first() else {
+        if let Some(tables) = tables_in(&value, variable) {
+            *node = tables;
+            return Ok(());
+        }
         *node = Node {
             shape: Shape::Text(value),
             line: None,
@@ -193,6 +197,34 @@ fn place(node: &mut Node, parts: &[String], variable: &str, value: String) -> Re
         }
         _ => Err(format!("goes into something that has no key `{part}`")),
     }
+}
+
+/// A variable that holds an inline table, or a list of them: no text of ours looks like that.
+fn tables_in(value: &str, variable: &str) -> Option<Node> {
+    fn set_by(node: &mut Node, variable: &str) {
+        node.line = None;
+        node.variable = Some(variable.to_owned());
+        match &mut node.shape {
+            Shape::List(entries) => entries.iter_mut().for_each(|entry| set_by(entry, variable)),
+            Shape::Table(entries) => entries.values_mut().for_each(|entry| set_by(entry, variable)),
+            Shape::Text(_) | Shape::Bool(_) | Shape::Other => {}
+        }
+    }
+    if !value.trim_start().starts_with(['{', '[']) {
+        return None;
+    }
+    let Shape::Table(mut parsed) = parse(&format!("value = {value}")).ok()?.shape else {
+        return None;
+    };
+    // What follows a line break would be keys of their own.
+    let mut node = parsed.shift_remove("value").filter(|_| parsed.is_empty())?;
+    let are_tables = match &node.shape {
+        Shape::Table(_) => true,
+        Shape::List(entries) => !entries.is_empty() && entries.iter().all(|entry| entry.entries().is_some()),
+        _ => false,
+    };
+    set_by(&mut node, variable);
+    are_tables.then_some(node)
 }
 
 #[cfg(test)]

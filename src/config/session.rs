@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use crate::domain::{Random, Secret};
+use crate::domain::Random;
 
 use super::node::Node;
 use super::reader::Section;
+use super::redis_url::RedisUrl;
 use super::{files, value};
 
 #[derive(Clone)]
@@ -37,7 +38,7 @@ impl std::fmt::Debug for Session {
 #[derive(Clone, Debug)]
 pub enum StoreKind {
     Memory,
-    Redis { url: Secret, ca_file: Option<PathBuf> },
+    Redis { url: RedisUrl, ca_file: Option<PathBuf> },
 }
 
 pub(super) fn read(section: Section<'_>, public_url: Option<&Url>, random: &dyn Random) -> Option<Session> {
@@ -83,31 +84,17 @@ fn read_store(section: &Section<'_>, in_redis: bool) -> Option<StoreKind> {
     } else {
         "redis_url_file"
     };
-    if let Some(Err(text)) = url.as_ref().map(check_redis_url) {
-        section.problem(key, text);
-    }
+    let url = url.and_then(|url| RedisUrl::parse(url).map_err(|text| section.problem(key, text)).ok());
     if !in_redis {
         return Some(StoreKind::Memory);
     }
     if section.node("redis_url").is_none() && section.node("redis_url_file").is_none() {
         section.problem(
             key,
-            "is missing: store = \"redis\" needs the address of one, redis://… or rediss://…",
+            "is missing: store = \"redis\" needs the address of one, redis://…, rediss://…, redis-sentinel://… or redis-cluster://…",
         );
     }
     Some(StoreKind::Redis { url: url?, ca_file })
-}
-
-/// Says nothing of the URL's content: it may hold a password.
-fn check_redis_url(url: &Secret) -> Result<(), &'static str> {
-    let scheme = url.expose().split_once("://").map(|(scheme, _)| scheme);
-    match scheme {
-        Some("redis-sentinel" | "redis-cluster" | "rediss-sentinel" | "rediss-cluster") => Err(
-            "names a Sentinel or a cluster, which the gateway cannot use yet: give one server, redis://… or rediss://…",
-        ),
-        Some("redis" | "rediss") if Url::parse(url.expose()).is_ok_and(|url| url.host().is_some()) => Ok(()),
-        _ => Err("must be a URL such as redis://:password@host:6379/0, or rediss:// for TLS"),
-    }
 }
 
 fn read_secrets(section: &Section<'_>, in_redis: bool, random: &dyn Random) -> Vec<[u8; 32]> {

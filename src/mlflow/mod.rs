@@ -56,6 +56,9 @@ pub enum MlflowError {
     /// The client went away while we read.
     #[error("the client left")]
     ClientLeft,
+    /// 408: the body comes more slowly than is waited for.
+    #[error("the body came too slowly")]
+    TooSlow,
     /// 502: MLflow answered nonsense or an error to a look-up.
     #[error("MLflow failed: {0}")]
     Upstream(String),

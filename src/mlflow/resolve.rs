@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::canonical::{Target, hides_escape};
 use super::lookup::{Child, ExperimentRef, Lookup};
-use super::routes::{At, Found, Need};
+use super::routes::{At, Found, Need, RELAYED_LIST};
 use super::spans::Export;
 use super::{MlflowError, aliases, fields, graphql, listing, sources, tags};
 use crate::config::ProtectedAlias;
@@ -164,6 +164,8 @@ impl Resolver<'_> {
             Need::Member => Some(vec![Access::Member]),
             Need::Server(permission) => Some(vec![Access::on(permission, Resource::server())]),
             Need::Every(kind, permission) => Some(vec![Access::on(permission, Resource::every(kind))]),
+            Need::Relay(at) if parts.values(at)? == [RELAYED_LIST] => Some(vec![Access::Member]),
+            Need::Relay(_) => Some(vec![Access::on(Permission::Manage, Resource::server())]),
             Need::Experiment(permission, at) => {
                 held(permission, &parts.required(at)?, |id| self.lookup.held_experiment(id))
             }
@@ -177,7 +179,7 @@ impl Resolver<'_> {
     pub(super) async fn of(&self, need: Need) -> Result<Vec<Access>, MlflowError> {
         let parts = self.parts;
         Ok(match need {
-            Need::Public | Need::Member | Need::Server(_) | Need::Every(..) => {
+            Need::Public | Need::Member | Need::Server(_) | Need::Relay(_) | Need::Every(..) => {
                 self.remembered(need)?.unwrap_or_default()
             }
             // `accesses` reads these itself: they bring a plan.

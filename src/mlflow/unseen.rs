@@ -108,6 +108,7 @@ fn accesses(need: Need, row: &Row, has_query: bool, protected: &[ProtectedAlias]
         Need::Public
         | Need::Member
         | Need::Server(_)
+        | Need::Relay(_)
         | Need::Every(..)
         | Need::Experiment(..)
         | Need::MaybeExperiment(..)

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use url::form_urlencoded::Serializer;
 
 use crate::domain::{Identity, Random, Timestamp};
-use crate::mlflow::MlflowError;
+use crate::mlflow::{self, MlflowError};
 use crate::outbound::UpstreamClient;
-use crate::policy::Roles;
+use crate::policy::{Permit, Roles};
+
+use super::{Gate, Stopped, Upstream};
 
 /// People whose accounts are known to be in step.
 const COUNT: usize = 10_000;
@@ -25,17 +27,17 @@ const ADMIN: &str = "admin";
 
 /// What holds for one person, here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+struct Standing {
     upstream: String,
     /// `provider:user`: one of MLflow's own names, such as its administrator's, can never be meant.
-    pub(super) user: String,
+    user: String,
     /// Names of roles, without the administrator's.
-    pub(super) roles: Vec<String>,
-    pub(super) admin: bool,
+    roles: Vec<String>,
+    admin: bool,
 }
 
 impl Standing {
-    pub(super) fn of(upstream: &str, identity: &Identity, roles: &Roles) -> Self {
+    fn of(upstream: &str, identity: &Identity, roles: &Roles) -> Self {
         let admin = roles.are_admin();
         let mut names = roles.names();
         names.retain(|name| name != ADMIN);
@@ -78,7 +80,7 @@ impl Accounts {
     ///
     /// # Errors
     /// `Upstream` or `Timeout` where MLflow does not do it: then nothing may be asked in that person's name.
-    pub(super) async fn keep(
+    async fn keep(
         &self,
         client: &UpstreamClient,
         standing: Standing,
@@ -99,6 +101,24 @@ impl Accounts {
             })
         };
         self.kept.get_or_insert_async(&key, synchronize).await.map(|_| ())
+    }
+}
+
+impl Gate {
+    /// Where MLflow's own roles decide, it must know who asks before it is asked in that person's name, by whatever door.
+    pub(super) async fn keep_account(
+        &self,
+        upstream: &Upstream,
+        permit: &Permit<mlflow::Request>,
+    ) -> Result<(), Stopped> {
+        let Some(caller) = permit.caller().filter(|_| upstream.section.mlflow_roles) else {
+            return Ok(());
+        };
+        let standing = Standing::of(&upstream.name, &caller.identity, permit.roles());
+        let (random, now) = (&*self.trail.random, self.trail.clock.now());
+        // Boxed: once in `recheck` it asks MLflow several things, and no other request needs its room.
+        Box::pin(self.accounts.keep(&upstream.client, standing, random, now)).await?;
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::domain::Reason;
 use crate::mlflow;
 use crate::policy::Permit;
 
@@ -12,6 +13,7 @@ use super::headers::{encoded, encoded_list};
 use super::identify::goes_to_vendors;
 use super::incoming::Incoming;
 use super::introduce::{IDENTITY, Introduction};
+use super::record::Record;
 use super::{Gate, Halted, Stopped, Upstream};
 use crate::mlflow::Source as _;
 
@@ -45,14 +47,8 @@ impl Gate {
                 record,
             });
         };
-        let decided = tokio::time::timeout(TIME, self.check(&mut incoming, &mut record)).await;
-        let told = decided
-            .unwrap_or(Err(Stopped::Busy))
-            .and_then(|(upstream, permit, introduction)| {
-                let headers = self.told_to_mlflow(upstream, &permit, introduction.as_deref(), &incoming)?;
-                Ok((headers, permit.into_parts().3))
-            });
-        match told {
+        let decided = tokio::time::timeout(TIME, self.permit_told(&mut incoming, &mut record)).await;
+        match decided.unwrap_or(Err(Stopped::Busy)) {
             Ok((headers, reason)) => {
                 record.answered(200, 0);
                 closed(record, reason).await?;
@@ -60,6 +56,18 @@ impl Gate {
             }
             Err(stopped) => Err(Halted { stopped, record }),
         }
+    }
+
+    async fn permit_told(
+        &self,
+        incoming: &mut Incoming,
+        record: &mut Record,
+    ) -> Result<(Vec<(HeaderName, HeaderValue)>, Reason), Stopped> {
+        let (upstream, permit, introduction) = self.check(incoming, record).await?;
+        // The assertion that goes out with this answer names somebody whom MLflow must know by then.
+        self.keep_account(upstream, &permit).await?;
+        let headers = self.told_to_mlflow(upstream, &permit, introduction.as_deref(), incoming)?;
+        Ok((headers, permit.into_parts().3))
     }
 
     /// The identity headers and the assertion. None of them on the way to model vendors.

@@ -18,7 +18,6 @@ use crate::mlflow::{self, Answer, Outgoing, OutgoingBody, Source, account};
 use crate::outbound::{LocalBody, UpstreamClient, UpstreamError, body};
 use crate::policy::Permit;
 
-use super::accounts;
 use super::headers::{self, Rewrite};
 use super::identify::goes_to_vendors;
 use super::incoming::{Incoming, SenderFault, name};
@@ -79,14 +78,7 @@ impl Gate {
     ) -> Result<Answered, Stopped> {
         let request = permit.request();
         let client = upstream.mlflow.client_for(request);
-        if upstream.section.mlflow_roles
-            && let Some(caller) = permit.caller()
-        {
-            let roles = permit.roles();
-            let standing = accounts::Standing::of(&upstream.name, &caller.identity, roles);
-            let (random, now) = (&*self.trail.random, self.trail.clock.now());
-            Box::pin(self.accounts.keep(&upstream.client, standing, random, now)).await?;
-        }
+        self.keep_account(upstream, permit).await?;
         match &request.answer {
             Answer::Forward => self
                 .send((upstream, &client), introduction, &request.outgoing, incoming)

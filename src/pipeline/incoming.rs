@@ -331,12 +331,14 @@ impl Source for Incoming {
             return Err(MlflowError::TooLarge);
         }
         let mut body = self.take_body();
+        let sender = self.sender.clone();
+        let broken = || match sender.fault.get() {
+            Some(SenderFault::TooSlow) => MlflowError::TooSlow,
+            Some(SenderFault::Left) | None => MlflowError::ClientLeft,
+        };
         let mut whole = BytesMut::new();
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            let data = frame
-                .ok()
-                .and_then(|frame| frame.into_data().ok())
-                .ok_or(MlflowError::ClientLeft)?;
+            let data = frame.ok().and_then(|frame| frame.into_data().ok()).ok_or_else(broken)?;
             if whole.len() + data.len() > self.json_body {
                 return Err(MlflowError::TooLarge);
             }
@@ -427,6 +429,15 @@ impl Pace {
             .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + PACE_TIME)));
         waiting.as_mut().poll(cx)
     }
+}
+
+/// How large a request's head is, about as it was on the wire.
+pub fn head_size(request: &HttpRequest) -> usize {
+    let line = request.path().len() + request.uri().query().map_or(0, str::len);
+    let headers = request.headers().iter();
+    line + headers
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum::<usize>()
 }
 
 /// Whether a browser asks for a page, as opposed to a script or a program that asks for data.

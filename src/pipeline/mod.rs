@@ -45,7 +45,7 @@ pub use assertion::Assertions;
 pub use decide::Granted;
 pub use forward::Response;
 pub use headers::{TakenOff, is_twin};
-pub use incoming::{Incoming, Seen, is_navigation};
+pub use incoming::{Incoming, Seen, head_size, is_navigation};
 pub use recheck::{Means, Rechecks};
 pub use record::Record;
 pub use stopped::{Stopped, Told};
@@ -250,6 +250,11 @@ impl Gate {
     /// Whether `[network]` lets this address in; for every page, MLflow's and ours.
     pub fn may_connect(&self, address: IpAddr) -> bool {
         address::may_connect(address, &self.config.network)
+    }
+
+    /// Whether a request's head is within `limits.header_size`; for our own pages, as `check` does it for MLflow's.
+    pub fn has_room_for(&self, head_size: usize) -> bool {
+        head_size <= self.config.limits.header_size
     }
 
     /// Whether a caller reaches the operator's pages, on whichever upstream. A token that holds less than its owner does not.

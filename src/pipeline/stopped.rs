@@ -212,6 +212,7 @@ fn told_mlflow(error: &MlflowError) -> Told {
         MlflowError::UnknownRoute => refused(Code::UnknownRoute, "The gateway does not know this route of MLflow."),
         MlflowError::TooLarge => told(413, INVALID, Code::TooLarge, &text),
         MlflowError::ClientLeft => Stopped::ClientLeft.told(""),
+        MlflowError::TooSlow => Stopped::TooSlow.told(""),
         MlflowError::Upstream(_) => told(
             502,
             UNAVAILABLE,
@@ -263,6 +264,7 @@ impl From<MlflowError> for Stopped {
         match error {
             MlflowError::ClientLeft => Self::ClientLeft,
             MlflowError::Busy => Self::Busy,
+            MlflowError::TooSlow => Self::TooSlow,
             error => Self::NotUnderstood(error),
         }
     }

@@ -430,10 +430,7 @@ impl Reloads {
 
     fn take_over(&mut self) -> Result<()> {
         let mut config = config::load(&self.config.file).map_err(|problems| {
-            let texts: Vec<_> = problems
-                .iter()
-                .map(|problem| format!("{}: {}", problem.key, problem.text))
-                .collect();
+            let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
             anyhow!("{}", texts.join("; "))
         })?;
         if config.session.secrets_made_up && self.config.session.secrets_made_up {

@@ -9,6 +9,8 @@ pub fn start_logging(filter: &str, format: LogFormat) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // It would complain on standard error, and panic where that is full as well.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // An error means that logging runs already, as in tests.
     let _ = match format {

@@ -24,6 +24,10 @@ const AUTH_REQUEST: &str = "/auth/check/auth-request";
 const FORWARD_AUTH: &str = "/auth/check/forward-auth";
 const EXT_AUTHZ: &str = "/auth/check/ext-authz";
 
+/// What Traefik writes into each of its questions. Its provider for ingress-nginx's annotations asks where they say, but never
+/// writes the headers of ingress-nginx: under it those would be the client's own word.
+const TRAEFIKS: [&str; 3] = ["x-forwarded-method", "x-forwarded-uri", "x-forwarded-server"];
+
 /// An ingress has the whole body before it asks.
 const BODY_TIME: Duration = Duration::from_secs(5);
 
@@ -159,6 +163,9 @@ impl Question {
         }
         let by = endpoint.as_str();
         match endpoint {
+            CheckEndpoint::AuthRequest if TRAEFIKS.iter().all(|name| headers.contains_key(*name)) => Err(Misasked(
+                format!("Traefik asks, whose auth-url must lead to {FORWARD_AUTH}"),
+            )),
             CheckEndpoint::AuthRequest => {
                 let (host, target) = split_url(one(headers, "x-original-url")?)?;
                 let method = one(headers, "x-original-method")?;
@@ -272,7 +279,10 @@ fn allowed(granted: Granted) -> HttpResponse {
             response.insert_header((name, value));
         }
     }
-    response.finish()
+    let mut response = response.finish();
+    // Names have no case (RFC 9110, 5.1), but the Lua of ingress-nginx's auth-keepalive looks for these with capitals.
+    response.head_mut().set_camel_case_headers(true);
+    response
 }
 
 /// nginx knows three answers, and takes every other one for a failure of ours. A redirect it cannot pass on; its own

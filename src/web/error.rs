@@ -200,6 +200,11 @@ pub(super) fn not_admitted(request_id: &str) -> HttpResponse {
     for_program(&Stopped::Network.told(""), request_id)
 }
 
+/// For a request to one of our own pages whose headers are larger than `limits.header_size`.
+pub(super) fn too_many_headers(request_id: &str) -> HttpResponse {
+    for_program(&Stopped::HeadersTooLarge.told(""), request_id)
+}
+
 /// For a path under `/auth` that is none.
 pub(super) async fn no_such_page(request: HttpRequest, front: web::Data<ArcSwap<Front>>) -> HttpResponse {
     let id = guard::seen(&request).map_or_else(String::new, |seen| seen.id.as_str().to_owned());

@@ -8,7 +8,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 
-use crate::pipeline::{Gate, Seen};
+use crate::pipeline::{Gate, Seen, head_size};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -25,12 +25,16 @@ pub(super) async fn see(
     };
     let seen = gate.see(request.request());
     let id = seen.id.clone();
-    let may_come_in = gate.may_connect(seen.address) || !is_ours(gate.base_path(), request.path());
+    let is_ours = is_ours(gate.base_path(), request.path());
+    let may_come_in = gate.may_connect(seen.address) || !is_ours;
+    let fits = !is_ours || gate.has_room_for(head_size(request.request()));
     request.extensions_mut().insert(seen);
-    let mut response = if may_come_in {
+    let mut response = if !may_come_in {
+        request.into_response(super::error::not_admitted(id.as_str()))
+    } else if fits {
         next.call(request).await?.map_into_boxed_body()
     } else {
-        request.into_response(super::error::not_admitted(id.as_str()))
+        request.into_response(super::error::too_many_headers(id.as_str()))
     };
     name(response.response_mut(), id.as_str());
     Ok(response)

@@ -43,14 +43,18 @@ impl Health {
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
         .route("/auth/healthz", web::get().to(alive))
-        .route("/auth/readyz", web::get().to(ready));
+        .route("/auth/healthz", web::head().to(alive))
+        .route("/auth/readyz", web::get().to(ready))
+        .route("/auth/readyz", web::head().to(ready));
 }
 
 /// On the admin listener: what is lost too, and the metrics.
 pub fn configure_admin(config: &mut web::ServiceConfig) {
     config
         .route("/auth/healthz", web::get().to(alive))
+        .route("/auth/healthz", web::head().to(alive))
         .route("/auth/readyz", web::get().to(ready_with_details))
+        .route("/auth/readyz", web::head().to(ready_with_details))
         .route("/metrics", web::get().to(metrics));
 }
 

@@ -83,6 +83,11 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- if .Values.service.port -}}{{- int .Values.service.port -}}{{- else -}}{{- ternary 443 80 (ne .Values.tls.secret "") -}}{{- end -}}
 {{- end -}}
 
+{{- /* Whether Envoy asks by gRPC. */ -}}
+{{- define "mlgate.byGrpc" -}}
+{{- if or .Values.extAuthz.enabled (and .Values.protect.with (eq .Values.protect.protocol "grpc")) -}}yes{{- end -}}
+{{- end -}}
+
 {{- /* The gateway as the ingress reaches it, inside the cluster. */ -}}
 {{- define "mlgate.internalUrl" -}}
 {{- printf "%s://%s.%s.svc:%s" (include "mlgate.portName" .) (include "mlgate.fullname" .) .Release.Namespace (include "mlgate.servicePort" .) -}}
@@ -120,6 +125,17 @@ X-Forwarded-User,X-Forwarded-Email,X-Forwarded-Groups,X-Mlgate-Roles,X-Mlgate-As
 accept,accept-language,authorization,content-encoding,content-type,cookie,origin,sec-fetch-dest,sec-fetch-mode,sec-fetch-site,x-forwarded-for,x-forwarded-proto,x-mlflow-authorization,x-mlflow-workspace,x-request-id,x-requested-with
 {{- end -}}
 
+{{- /* Envoy says by the last one whether the body that it shows is whole. Takes the context. */ -}}
+{{- define "mlgate.askedHeadersWithBody" -}}
+{{- include "mlgate.askedHeaders" . -}}{{- if .Values.protect.bodyLimit -}},x-envoy-auth-partial-body{{- end -}}
+{{- end -}}
+
+{{- /* What is uploaded is named in the path or the query, and may be of any size: its body is never shown. */ -}}
+{{- define "mlgate.uploadPaths" -}}
+{{- $base := include "mlgate.basePath" . -}}
+{{- printf "%s/api/2.0/mlflow-artifacts,%s/ajax-api/2.0/mlflow-artifacts,%s/ajax-api/2.0/mlflow/upload-artifact" $base $base $base -}}
+{{- end -}}
+
 {{- /* What MLflow would believe of a client. */ -}}
 {{- define "mlgate.forgedHeaders" -}}
 Remote-User,X-Remote-User,X-Auth-Request-User,X-Mlflow-Guardrail-Bypass,X-Mlflow-Gateway-Caller,X-Mlflow-Assistant-Delegation
@@ -154,7 +170,10 @@ Authorization,Cookie,Origin
 {{- if .Values.tls.secret -}}
 {{- $_ := set $listen "tls" (dict "cert_file" "tls/tls.crt" "key_file" "tls/tls.key") -}}
 {{- end -}}
-{{- if .Values.protect.with -}}
+{{- if include "mlgate.byGrpc" . -}}
+{{- $_ := set $listen "ext_authz_address" "0.0.0.0:9191" -}}
+{{- end -}}
+{{- if and .Values.protect.with (eq .Values.protect.protocol "http") -}}
 {{- $endpoint := get (dict "ingress-nginx" "auth-request" "nginx-gateway-fabric" "auth-request" "traefik" "forward-auth") .Values.protect.with | default "ext-authz" -}}
 {{- $config = merge $config (dict "check" (dict "endpoints" (list $endpoint))) -}}
 {{- end -}}
@@ -250,12 +269,18 @@ projected:
 {{- if not (or .Values.protect.service.name .Values.mlflow.enabled) -}}
 {{- fail "protect.service.name is missing: the Service of MLflow" -}}
 {{- end -}}
-{{- $network := default dict .Values.config.network -}}
-{{- if not $network.trusted_proxies -}}
-{{- fail "config.network.trusted_proxies is missing: the networks of the ingress's pods, whose word on the request is believed" -}}
+{{- if and (eq .Values.protect.protocol "grpc") (not (has .Values.protect.with (list "envoy-gateway" "istio" "gateway-api"))) -}}
+{{- fail (printf "protect.protocol: %s does not ask by gRPC" .Values.protect.with) -}}
+{{- end -}}
+{{- if and .Values.protect.bodyLimit (not (has .Values.protect.with (list "envoy-gateway" "gateway-api"))) -}}
+{{- fail (printf "protect.bodyLimit: %s is not told here to show bodies; with istio the extension provider is, by includeRequestBodyInCheck" .Values.protect.with) -}}
 {{- end -}}
 {{- if and (not (has .Values.protect.with (list "ingress-nginx" "traefik"))) (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.parentRefs is missing: the Gateway through which people come" -}}
 {{- end -}}
+{{- end -}}
+{{- $network := default dict .Values.config.network -}}
+{{- if and (or .Values.protect.with .Values.extAuthz.enabled) (not $network.trusted_proxies) -}}
+{{- fail "config.network.trusted_proxies is missing: the networks of the ingress's pods, whose word on the request is believed" -}}
 {{- end -}}
 {{- end -}}

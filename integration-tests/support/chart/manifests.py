@@ -3,10 +3,12 @@
 
   manifests.py check CRDS VERSION:FILE…    schemas of that version, strictly; those of custom resources; the "restricted" Pod Security Standard
   manifests.py volume FOLDER FILE…         lays out the gateway's projected volume, as the kubelet would
+  manifests.py mesh PROTO FILE             extension providers, by the definition of Istio's mesh configuration
 """
 
 import base64
 import pathlib
+import re
 import sys
 
 import jsonschema
@@ -190,6 +192,43 @@ def volume(folder, files):
     return 0
 
 
+def messages(proto):
+    """Each message's fields, as JSON names them, with their types. Names of messages are unique among those that matter here."""
+    found, inside = {}, []
+    for line in re.sub(r"//[^\n]*", "", pathlib.Path(proto).read_text()).splitlines():
+        if opened := re.match(r"\s*(?:message|enum|oneof) (\w+) *{", line):
+            # A choice's fields are those of its message.
+            inside.append(inside[-1] if "oneof" in line.split() else opened[1])
+            found.setdefault(inside[-1], {})
+        elif field := re.match(r"\s*(?:repeated )?([\w.]+) (\w+) = \d+", line):
+            name = re.sub(r"_(\w)", lambda letter: letter[1].upper(), field[2])
+            found[inside[-1]][name] = field[1].split(".")[-1]
+        if line.strip().startswith("}") and inside:
+            inside.pop()
+    return found
+
+
+def mesh(proto, file):
+    known, wrong = messages(proto), []
+
+    def walk(value, kind, path):
+        if isinstance(value, list):
+            for entry in value:
+                walk(entry, kind, path)
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                if key not in known.get(kind, {}):
+                    wrong.append(f"{path}: {kind} has no {key}")
+                else:
+                    walk(inner, known[kind][key], f"{path}.{key}")
+        elif kind in known:
+            wrong.append(f"{path}: is no {kind}")
+
+    walk(yaml.safe_load(pathlib.Path(file).read_text())["extensionProviders"], "ExtensionProvider", "extensionProviders")
+    print("\n".join(wrong) or "every field is known")
+    return bool(wrong)
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["check", crds, *pairs]:
@@ -197,5 +236,7 @@ if __name__ == "__main__":
             sys.exit(any([check(custom, *pair.split(":", 1)) for pair in pairs]))
         case ["volume", folder, *files]:
             sys.exit(volume(folder, files))
+        case ["mesh", proto, file]:
+            sys.exit(mesh(proto, file))
         case _:
             sys.exit(__doc__)

@@ -7,13 +7,14 @@ use clap::{Args, Subcommand};
 
 use super::{Exit, complain};
 
+mod forms;
 mod no_twin;
 mod oauth2_proxy;
 mod options;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Import {
-    /// Print oauth2-proxy's configuration (the TOML of --config) as one of mlgate, with a comment on what has no twin.
+    /// Print oauth2-proxy's configuration (the TOML of --config, its flags, or its OAUTH2_PROXY_… variables) as one of mlgate, with a comment on what has no twin.
     /// A client secret that stands in it stands in the result too.
     #[command(name = "oauth2-proxy")]
     Oauth2Proxy(Oauth2Proxy),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use toml_edit::{DocumentMut, Item, Value};
 
+use super::forms;
+
 pub(super) struct Options {
     values: BTreeMap<String, Value>,
     /// What is to be said about options, in the order of their names.
@@ -12,13 +14,19 @@ pub(super) struct Options {
 
 impl Options {
     /// # Errors
-    /// Where it is not TOML, or has tables. Shows nothing of its content.
+    /// Where it is neither TOML nor flags nor variables, or has tables. Shows nothing of its content.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if let Some(values) = forms::read(text) {
+            return Ok(Self {
+                values: values?,
+                remarks: BTreeMap::new(),
+            });
+        }
         let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
             let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
             let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
             format!(
-                "{line}is not TOML: {}; what is given as flags or as alpha configuration (YAML) must be written as options of a --config file first",
+                "{line}is not TOML: {}; an alpha configuration (YAML) must be written as options of a --config file first",
                 error.message().replace('\n', "; ")
             )
         })?;

@@ -16,7 +16,7 @@ pub(in crate::cli) struct Login {
     /// The gateway's address, as in the browser
     url: String,
     /// By a code: sign in with a browser on any other machine or phone. The default where there is no browser at hand
-    #[arg(long, conflicts_with = "no_browser")]
+    #[arg(long)]
     device: bool,
     /// Print the address to open in a browser on this machine, instead of opening it
     #[arg(long)]

@@ -195,20 +195,7 @@ fn public_url_may_carry_a_path_and_nothing_else() {
 }
 
 #[test]
-fn what_comes_later_is_refused_and_not_ignored() {
-    let later = [
-        (
-            "[session]\nstore = \"redis\"\nredis_url = \"redis-sentinel://a\"\n",
-            "session.redis_url",
-        ),
-        (
-            "[session]\nstore = \"redis\"\nredis_url = \"redis-cluster://a\"\n",
-            "session.redis_url",
-        ),
-    ];
-    for (text, key) in later {
-        refused(with(text), key, "yet");
-    }
+fn what_is_switched_off_needs_nothing() {
     let quiet = "[listen]\nhttp2 = false\next_authz_address = \"\"\n[check]\nendpoints = []\n[limits]\nrequests = \"\"\n[[provider]]\nid = \"g\"\nkind = \"oidc\"\nissuer = \"https://accounts.google.com\"\nclient_id = \"x\"\ngoogle_groups = \"off\"\n";
     assert!(with(quiet).is_ok());
 }
@@ -405,7 +392,7 @@ fn certificate_and_key_must_belong_together() {
     );
     refused(
         load("cert_file = \"key.pem\"\nkey_file = \"key.pem\""),
-        "listen.tls.key_file",
+        "listen.tls.cert_file",
         "no PEM certificate",
     );
     refused(load("cert_file = \"cert.pem\""), "listen.tls.key_file", "is missing");
@@ -441,6 +428,18 @@ fn every_key_can_come_from_the_environment() {
         ("MLGATE__ROLE__0__GROUPS", "[\"idp:a, b\"]"),
         ("MLGATE__ROLE__0__GRANTS__0__PERMISSION", "READ"),
         ("MLGATE__ROLE__0__GRANTS__0__EXPERIMENTS", "*"),
+        ("MLGATE__ROLE__1__NAME", "other"),
+        ("MLGATE__ROLE__1__GROUPS", "idp:a"),
+        (
+            "MLGATE__ROLE__1__GRANTS",
+            "[{ permission = \"READ\", experiments = [\"x/*\"] }]",
+        ),
+        ("MLGATE__TRUSTED_ISSUER__0__ID", "ci"),
+        ("MLGATE__TRUSTED_ISSUER__0__ISSUER", "https://ci.example.com"),
+        ("MLGATE__TRUSTED_ISSUER__0__AUDIENCE", "ml"),
+        ("MLGATE__TRUSTED_ISSUER__0__USER", "ci:{Project}"),
+        ("MLGATE__TRUSTED_ISSUER__0__MATCH", "{ Project = [\"a\", \"b\"] }"),
+        ("MLGATE__TRUSTED_ISSUER__0__GROUPS", "ci"),
     ];
     let config = folder.load_in(MINIMAL, &variables).unwrap();
     assert_eq!(config.origin(), "https://ml.example.com");
@@ -449,6 +448,14 @@ fn every_key_can_come_from_the_environment() {
     assert_eq!(config.upstreams[0].url.as_str(), "http://mlflow:5000/");
     assert_eq!(config.roles[0].groups, ["idp:a, b"]);
     assert_eq!(config.roles[0].grants[0].patterns[0].1, ["*"]);
+    assert_eq!(config.roles[1].grants[0].patterns[0].1, ["x/*"]);
+    assert_eq!(config.trusted_issuers[0].conditions[0].claim, "Project");
+    assert_eq!(config.trusted_issuers[0].conditions[0].values, ["a", "b"]);
+    refused(
+        folder.load_in(MINIMAL, &[("MLGATE__ROLE__0", "{ name = \"x\", grant = \"y\" }")]),
+        "role[0].grant",
+        "did you mean `grants`",
+    );
     refused(
         folder.load_in(MINIMAL, &[("MLGATE__AUDIT__READ", "no")]),
         "audit.read",

@@ -120,6 +120,7 @@ pub(super) fn uncut(list: List) -> Vec<Access> {
         List::McpServers | List::McpEndpoints => vec![every(Kind::McpServer)],
         List::Skills => vec![every(Kind::Skill)],
         List::Workspaces => vec![every(Kind::Workspace)],
+        List::RelayedEndpoints => vec![Access::on(Permission::Read, Resource::server())],
     }
 }
 
@@ -167,6 +168,7 @@ impl Plan {
             | List::GatewayBindings
             | List::GatewayModels
             | List::Workspaces
+            | List::RelayedEndpoints
             | List::ArtifactFolders => Box::pin(unpaged::cut(list, client, lookup, outgoing, view)).await,
         }
     }

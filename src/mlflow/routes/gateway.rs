@@ -5,7 +5,7 @@ use crate::domain::Permission::{Edit, Manage, Read, Use};
 
 use super::At::{Body as B, BodyOrQuery as BQ, Path as P, Query as Q};
 use super::Base::{AjaxThree, AjaxTwo, Root, Three};
-use super::Need::{Every, Gateway, MaybeExperiment, MaybeGateway, MaybeNamed, Member, Named, Server};
+use super::Need::{Every, Gateway, MaybeExperiment, MaybeGateway, MaybeNamed, Member, Named, Relay, Server};
 use super::{At, Body, List, Need, Row, Version, delete, get, patch, post};
 
 const fn endpoint(permission: crate::domain::Permission, at: At) -> Need {
@@ -15,6 +15,9 @@ const fn endpoint(permission: crate::domain::Permission, at: At) -> Need {
 const fn call(at: At) -> Need {
     Named(GatewayEndpoint, Use, at)
 }
+
+/// What MLflow's relay is asked by its own pages: which endpoints there are.
+pub const RELAYED_LIST: &str = "api/2.0/endpoints/";
 
 const ENDPOINT: At = B("endpoint_id");
 const MODEL: At = B("model");
@@ -309,7 +312,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .since(Version(3, 8)),
     // Relays to whatever MLFLOW_DEPLOYMENTS_TARGET names.
-    get(AjaxTwo, "gateway-proxy", "gateway.proxy", &[Server(Manage)]),
+    get(AjaxTwo, "gateway-proxy", "gateway.proxy", &[Relay(Q("gateway_path"))]).list(List::RelayedEndpoints),
     post(AjaxTwo, "gateway-proxy", "gateway.proxy", &[Server(Manage)]),
     // Calls to models. The model's name is the endpoint's.
     post(

@@ -23,6 +23,7 @@ use crate::domain::{Kind, Permission};
 use super::account::Question;
 use super::lookup::Child;
 
+pub use gateway::RELAYED_LIST;
 pub use tree::{Found, Routes};
 
 /// A version of MLflow; the patch level changes no route.
@@ -66,6 +67,8 @@ pub enum Need {
     Member,
     /// On the server itself.
     Server(Permission),
+    /// MANAGE on the server, but to ask what there is: MLflow's table of runs does so for everyone.
+    Relay(At),
     /// On everything of a kind.
     Every(Kind, Permission),
     /// On experiments by id.
@@ -193,6 +196,8 @@ pub enum List {
     McpEndpoints,
     Skills,
     Workspaces,
+    /// What the server behind MLflow's relay has.
+    RelayedEndpoints,
     /// The root of the artifact store: a folder for each experiment.
     ArtifactFolders,
 }

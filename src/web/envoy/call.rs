@@ -1,5 +1,6 @@
 //! One call: from Envoy's attributes to a question, and from the decision to what Envoy does with the request.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -82,7 +83,7 @@ fn read(http: HttpRequest) -> Result<Asked, Misasked> {
         None => Shown::Nothing,
         // A client may write this header too; where Envoy shows a body, it is Envoy's.
         Some("false") if http.body.is_empty() && http.raw_body.is_empty() => Shown::Nothing,
-        Some("false") if http.raw_body.is_empty() => Shown::Whole(Bytes::from(http.body)),
+        Some("false") if http.raw_body.is_empty() => as_text(&http.headers, http.body),
         Some("false") => Shown::Whole(http.raw_body),
         Some(_) => Shown::Part,
     };
@@ -98,6 +99,19 @@ fn read(http: HttpRequest) -> Result<Asked, Misasked> {
         headers.push((name, value.into_bytes()));
     }
     Asked::new(BY, &http.method, &http.host, &http.path, headers, body)
+}
+
+/// A body that Envoy shows without `pack_as_bytes`: it writes `!` for each byte that is no UTF-8. In JSON such a byte is an error to
+/// MLflow (RFC 8259, 8.1); anywhere else the body could be another than the one that is sent.
+fn as_text(headers: &HashMap<String, String>, body: String) -> Shown {
+    let kind = headers.get("content-type").map_or("", String::as_str);
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let is_packed = headers.contains_key("content-encoding");
+    let is_json = (kind.is_empty() || kind.eq_ignore_ascii_case("application/json")) && !is_packed;
+    match is_json || !body.contains('!') {
+        true => Shown::Whole(Bytes::from(body)),
+        false => Shown::Part,
+    }
 }
 
 fn allowed(granted: &Granted, taken_off: TakenOff) -> CheckResponse {
@@ -173,6 +187,25 @@ mod tests {
             read(&[(PARTIAL, "false")], b"").contains("Nothing"),
             "a client's own word"
         );
+    }
+
+    #[test]
+    fn a_body_that_comes_as_text_counts_where_no_byte_was_replaced() {
+        let read = |headers: &[(&str, &str)], body: &str| {
+            let mut asked = request(&[headers, &[(PARTIAL, "false")]].concat(), b"");
+            asked.body = body.to_owned();
+            format!("{:?}", super::read(asked).unwrap())
+        };
+        let (json, protobuf) = (
+            ("content-type", "Application/JSON; charset=utf-8"),
+            ("content-type", "application/x-protobuf"),
+        );
+        assert!(read(&[json], "{\"a\": \"!\"}").contains("Whole"));
+        assert!(read(&[], "{\"a\": \"!\"}").contains("Whole"));
+        assert!(read(&[protobuf], "\n\u{10}abc").contains("Whole"));
+        assert!(read(&[protobuf], "\n\u{10}!!!").contains("Part"));
+        assert!(read(&[json, ("content-encoding", "gzip")], "\u{1f}!!").contains("Part"));
+        assert!(read(&[("content-type", "multipart/form-data")], "!").contains("Part"));
     }
 
     #[test]

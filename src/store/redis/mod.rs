@@ -1,5 +1,7 @@
 //! The store in Redis, shared by all replicas.
 
+mod link;
+
 use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -8,25 +10,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::io::tcp::TcpSettings;
-use redis::{Client, IntoConnectionInfo, RedisError, RedisResult, Script, TlsCertificates};
+use redis::{RedisResult, Script};
 use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
 use tokio::time::{interval, sleep, timeout};
 
+use self::link::{Link, is_away};
 use super::{ANNOUNCEMENTS_KEPT, BadStore, Result, Store, StoreError, indices};
-use crate::domain::{Clock, Secret};
+use crate::config::RedisUrl;
+use crate::domain::Clock;
 
-/// Everything of ours in a Redis that others may use too.
-const PREFIX: &str = "mlgate:";
 const CHANNEL: &str = "mlgate:announce";
 
-// A request makes at most two attempts to connect (with a pause of up to 100 ms between) and one command: 1.3 s.
-const CONNECT_LIMIT: Duration = Duration::from_millis(250);
-/// With TLS the system's roots are read at each connect.
-const TLS_CONNECT_LIMIT: Duration = Duration::from_millis(400);
-const RESPONSE_LIMIT: Duration = Duration::from_millis(400);
 /// No operation takes longer, whatever happens below.
 const OPERATION_LIMIT: Duration = Duration::from_millis(1500);
 /// After a failure others fail at once for this long, while one at a time tries again: an outage costs one request
@@ -34,8 +29,6 @@ const OPERATION_LIMIT: Duration = Duration::from_millis(1500);
 const REST: Duration = Duration::from_millis(500);
 /// How long announcements may have stopped before we notice; with `REST` well inside the 5 s for coming back.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A silent network (no RST) ends a connection after this, or the kernel would go on resending for many minutes.
-const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(2);
 /// Values read in one command while listing.
 const PAGE: usize = 500;
 
@@ -110,7 +103,7 @@ return redis.call('ZCOUNT', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000)
 });
 
 pub struct RedisStore {
-    manager: ConnectionManager,
+    link: Link,
     clock: Arc<dyn Clock>,
     /// Until when nobody but one tries; microseconds, zero when all is well.
     rest_until: AtomicI64,
@@ -130,22 +123,20 @@ impl RedisStore {
     /// # Errors
     /// When the URL or the CA file can never work.
     pub fn connect(
-        url: &Secret,
+        url: &RedisUrl,
         ca_file: Option<&Path>,
         clock: Arc<dyn Clock>,
     ) -> std::result::Result<Arc<Self>, BadStore> {
-        let client = client(url, ca_file)?;
-        let tls = url.expose().starts_with("rediss:");
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(1)
-            .set_connection_timeout(Some(if tls { TLS_CONNECT_LIMIT } else { CONNECT_LIMIT }))
-            .set_response_timeout(Some(RESPONSE_LIMIT));
-        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)
-            .map_err(|error| BadStore(error.to_string()))?;
+        let root_cert = ca_file
+            .map(|file| {
+                std::fs::read(file).map_err(|error| BadStore(format!("the CA file {}: {error}", file.display())))
+            })
+            .transpose()?;
+        let link = Link::new(url, root_cert)?;
         let announcements = broadcast::Sender::new(ANNOUNCEMENTS_KEPT);
-        let listener = tokio::spawn(listen(client, announcements.clone())).abort_handle();
+        let listener = tokio::spawn(listen(link.clone(), announcements.clone())).abort_handle();
         let store = Arc::new(Self {
-            manager,
+            link,
             clock,
             rest_until: AtomicI64::new(0),
             announcements,
@@ -182,6 +173,15 @@ impl RedisStore {
         }
     }
 
+    /// A key among those of others that use the same Redis.
+    fn full(&self, key: &str) -> String {
+        format!("{}{key}", self.link.prefix())
+    }
+
+    fn index(&self, owner: &str) -> String {
+        format!("{}owner:{owner}", self.link.prefix())
+    }
+
     fn may_try(&self) -> Result<()> {
         let until = self.rest_until.load(Ordering::Relaxed);
         let now = self.clock.now();
@@ -203,51 +203,19 @@ impl RedisStore {
     }
 }
 
-fn client(url: &Secret, ca_file: Option<&Path>) -> std::result::Result<Client, BadStore> {
-    let bad = |error: RedisError| BadStore(error.to_string());
-    let mut tcp = TcpSettings::default().set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    {
-        tcp = tcp.set_user_timeout(UNACKNOWLEDGED_LIMIT);
-    }
-    if url.expose().contains('#') {
-        return Err(BadStore(
-            "the URL must not have a fragment; certificates are always checked".into(),
-        ));
-    }
-    let info = url.expose().into_connection_info().map_err(bad)?.set_tcp_settings(tcp);
-    let Some(file) = ca_file else {
-        return Client::open(info).map_err(bad);
-    };
-    let root_cert =
-        std::fs::read(file).map_err(|error| BadStore(format!("the CA file {}: {error}", file.display())))?;
-    Client::build_with_tls(
-        info,
-        TlsCertificates {
-            client_tls: None,
-            root_cert: Some(root_cert),
-        },
-    )
-    .map_err(bad)
-}
-
-/// Whether Redis is away, rather than there and saying no.
-fn is_away(error: &RedisError) -> bool {
-    error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()
-}
-
 /// Passes on what is announced, for as long as the store lives.
-async fn listen(client: Client, readers: broadcast::Sender<String>) {
+async fn listen(link: Link, readers: broadcast::Sender<String>) {
     loop {
-        let ended = listen_once(&client, &readers).await;
+        let ended = listen_once(&link, &readers).await;
         tracing::warn!(error = ?ended.err(), "announcements between replicas have stopped; trying again");
         sleep(REST).await;
     }
 }
 
 /// One connection's life. Readers are told first to forget everything, for they may have missed something before it.
-async fn listen_once(client: &Client, readers: &broadcast::Sender<String>) -> Result<()> {
-    let (mut sink, mut messages) = within_limit(client.get_async_pubsub()).await?.split();
+async fn listen_once(link: &Link, readers: &broadcast::Sender<String>) -> Result<()> {
+    let connecting = async { link.client().await?.get_async_pubsub().await };
+    let (mut sink, mut messages) = within_limit(connecting).await?.split();
     within_limit(sink.subscribe(CHANNEL)).await?;
     let _ = readers.send(String::new());
     let mut heartbeat = interval(HEARTBEAT);
@@ -272,14 +240,6 @@ async fn within_limit<T>(work: impl Future<Output = RedisResult<T>>) -> Result<T
     }
 }
 
-fn full(key: &str) -> String {
-    format!("{PREFIX}{key}")
-}
-
-fn index(owner: &str) -> String {
-    format!("{PREFIX}owner:{owner}")
-}
-
 /// Redis knows no life of zero milliseconds.
 fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis())
@@ -290,49 +250,50 @@ fn millis(ttl: Duration) -> u64 {
 #[async_trait]
 impl Store for RedisStore {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        let mut redis = self.manager.clone();
-        self.ask(redis::cmd("GET").arg(full(key)).query_async(&mut redis)).await
+        let mut redis = self.link.clone();
+        self.ask(redis::cmd("GET").arg(self.full(key)).query_async(&mut redis))
+            .await
     }
 
     async fn put(&self, key: &str, value: &[u8], ttl: Duration, owner: Option<&str>) -> Result<()> {
-        let mut redis = self.manager.clone();
-        let mut put = PUT.key(full(key));
+        let mut redis = self.link.clone();
+        let mut put = PUT.key(self.full(key));
         for owner in owner.into_iter().flat_map(indices) {
-            put.key(index(owner));
+            put.key(self.index(owner));
         }
         put.arg(value).arg(millis(ttl)).arg(key);
         self.ask(put.invoke_async(&mut redis)).await
     }
 
     async fn put_new(&self, key: &str, value: &[u8], ttl: Duration) -> Result<bool> {
-        let mut redis = self.manager.clone();
+        let mut redis = self.link.clone();
         let mut set = redis::cmd("SET");
-        set.arg(full(key)).arg(value).arg("NX").arg("PX").arg(millis(ttl));
+        set.arg(self.full(key)).arg(value).arg("NX").arg("PX").arg(millis(ttl));
         let wrote: Option<String> = self.ask(set.query_async(&mut redis)).await?;
         Ok(wrote.is_some())
     }
 
     async fn replace(&self, key: &str, was: &[u8], value: &[u8], ttl: Duration, owner: Option<&str>) -> Result<bool> {
-        let mut redis = self.manager.clone();
-        let mut replace = REPLACE.key(full(key));
+        let mut redis = self.link.clone();
+        let mut replace = REPLACE.key(self.full(key));
         for owner in owner.into_iter().flat_map(indices) {
-            replace.key(index(owner));
+            replace.key(self.index(owner));
         }
         replace.arg(value).arg(millis(ttl)).arg(key).arg(was);
         self.ask(replace.invoke_async(&mut redis)).await
     }
 
     async fn take(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        let mut redis = self.manager.clone();
-        self.ask(redis::cmd("GETDEL").arg(full(key)).query_async(&mut redis))
+        let mut redis = self.link.clone();
+        self.ask(redis::cmd("GETDEL").arg(self.full(key)).query_async(&mut redis))
             .await
     }
 
     async fn delete(&self, key: &str, owner: Option<&str>) -> Result<bool> {
-        let mut redis = self.manager.clone();
-        let mut delete = DELETE.key(full(key));
+        let mut redis = self.link.clone();
+        let mut delete = DELETE.key(self.full(key));
         for owner in owner.into_iter().flat_map(indices) {
-            delete.key(index(owner));
+            delete.key(self.index(owner));
         }
         delete.arg(key).arg(CHANNEL);
         let stood = self.ask(delete.invoke_async(&mut redis)).await?;
@@ -342,13 +303,13 @@ impl Store for RedisStore {
     }
 
     async fn list(&self, owner: &str) -> Result<Vec<(String, Vec<u8>)>> {
-        let mut redis = self.manager.clone();
-        let keys: Vec<String> = self.ask(LIST.key(index(owner)).invoke_async(&mut redis)).await?;
+        let mut redis = self.link.clone();
+        let keys: Vec<String> = self.ask(LIST.key(self.index(owner)).invoke_async(&mut redis)).await?;
         let mut entries = Vec::with_capacity(keys.len());
         for page in keys.chunks(PAGE) {
             let mut get = redis::cmd("MGET");
             for key in page {
-                get.arg(full(key));
+                get.arg(self.full(key));
             }
             let values: Vec<Option<Vec<u8>>> = self.ask(get.query_async(&mut redis)).await?;
             entries.extend(
@@ -361,27 +322,27 @@ impl Store for RedisStore {
     }
 
     async fn size(&self, owner: &str) -> Result<usize> {
-        let mut redis = self.manager.clone();
-        self.ask(SIZE.key(index(owner)).invoke_async(&mut redis)).await
+        let mut redis = self.link.clone();
+        self.ask(SIZE.key(self.index(owner)).invoke_async(&mut redis)).await
     }
 
     async fn count(&self, key: &str, window: Duration) -> Result<(u64, Duration)> {
-        let mut redis = self.manager.clone();
+        let mut redis = self.link.clone();
         let (count, left): (u64, u64) = self
-            .ask(COUNT.key(full(key)).arg(millis(window)).invoke_async(&mut redis))
+            .ask(COUNT.key(self.full(key)).arg(millis(window)).invoke_async(&mut redis))
             .await?;
         Ok((count, Duration::from_millis(left)))
     }
 
     async fn uncount(&self, key: &str) -> Result<()> {
-        let mut redis = self.manager.clone();
-        self.ask(UNCOUNT.key(full(key)).invoke_async::<i64>(&mut redis))
+        let mut redis = self.link.clone();
+        self.ask(UNCOUNT.key(self.full(key)).invoke_async::<i64>(&mut redis))
             .await
             .map(drop)
     }
 
     async fn announce(&self, key: &str) -> Result<()> {
-        let mut redis = self.manager.clone();
+        let mut redis = self.link.clone();
         let _ = self.announcements.send(key.to_owned());
         self.ask(
             redis::cmd("PUBLISH")
@@ -398,7 +359,7 @@ impl Store for RedisStore {
     }
 
     async fn ping(&self) -> Result<()> {
-        let mut redis = self.manager.clone();
+        let mut redis = self.link.clone();
         self.ask(redis::cmd("PING").query_async::<redis::Value>(&mut redis))
             .await
             .map(drop)
