@@ -26,10 +26,10 @@ deny: ## licences, bans and advisories of all dependencies
 	@integration-tests/setup.sh cargo-deny
 	@integration-tests/deny.sh
 
-bench: ## signed-in requests through mlgate and through nginx, side by side
-	@integration-tests/setup.sh nginx
+bench: ## mlgate and its rivals side by side; ONLY="proxied bodies checks sessions rivals lists decision" for some of them
+	@integration-tests/setup.sh nginx mlflow-3.18 mlflow-2.22 oauth2-proxy mlflow-oidc-auth h2load
 	@cargo build --release --locked --quiet --bin mlgate
-	@python3 benches/side_by_side.py
+	@python3 benches/bench.py $(ONLY)
 
 docs: ## the book is plain Markdown in docs/; this builds the program's own documentation
 	cargo doc --locked --no-deps
@@ -41,7 +41,7 @@ image: ## the container image mlgate:VERSION, by docker, podman or buildah, whic
 
 sbom: ## what the program is made of, as CycloneDX: target/mlgate.cdx.json
 	@integration-tests/setup.sh cargo-cyclonedx
-	@PATH="$$PATH:$$PWD/target/parts/cargo/bin" cargo cyclonedx --format json --override-filename mlgate.cdx
+	@PATH="$$PATH:$$PWD/target/parts/cargo/bin" cargo cyclonedx --format json --spec-version 1.5 --override-filename mlgate.cdx
 	@mv mlgate.cdx.json target/mlgate.cdx.json
 
 chart: ## the Helm chart, linted and packed into target/chart

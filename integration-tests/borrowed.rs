@@ -321,7 +321,7 @@ fn an_endpoint_is_named_in_one_way() {
     let tom = Person::new(&gateway, "tom-a");
     // MLflow's relay is for who runs the server. Its table of runs asks everyone's browser what there is: nothing, for others.
     let relay = "/ajax-api/2.0/mlflow/gateway-proxy";
-    let listed = tom.send(Request::get(&format!("{relay}?gateway_path=api/2.0/endpoints/")));
+    let listed = tom.get(&format!("{relay}?gateway_path=api/2.0/endpoints/"));
     assert_eq!((listed.status, listed.text().as_str()), (200, r#"{"endpoints":[]}"#));
     for query in [
         "",

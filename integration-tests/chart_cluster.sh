@@ -59,6 +59,7 @@ for helm in helm-3 helm-4; do
     esac
     install "$helm" "p-$name" --values "$preset"
     if [ ${#more[@]} -gt 0 ]; then install "$helm" "p-$name" --values "$preset" "${more[@]}"; fi
+    if [ "$name" = istio ]; then grep -q 'p-istio-mlgate.ml.svc.cluster.local, port 9191, by grpc' "$work/helm.log" || die "nobody is told of the extension provider: $(cat "$work/helm.log")"; fi
     "$parts/helm/$helm" uninstall "p-$name" --namespace ml >/dev/null 2>&1
   done
   say "$helm installs the presets"

@@ -55,7 +55,7 @@ writable=$(find "$root" -xdev \( -user 65532 -o -group 65532 -o -perm -o+w \) ! 
 say "no shell, no other program, and four places to write in"
 
 # What `cargo auditable` wrote, as scanners of images read it.
-objcopy -O binary --only-section=.dep-v0 "$root/usr/bin/mlgate" "$work/dependencies"
+objcopy --dump-section ".dep-v0=$work/dependencies" "$root/usr/bin/mlgate" "$work/unused" || die "the program does not know its dependencies"
 python3 - "$work/dependencies" <<'PY' || die "the program does not know its dependencies"
 import json, sys, zlib
 packages = {package["name"]: package["version"] for package in json.loads(zlib.decompress(open(sys.argv[1], "rb").read()))["packages"]}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real parts that the tests and the demo run against, below target/parts. Quick when all is there.
-# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx ingress browser mlflow-3.18 mlflow-3.5 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny basic-auth helm kubernetes kube-score kube-apiserver cargo-auditable cargo-cyclonedx buildah
+# Usage: integration-tests/setup.sh PART…   with PART one of: redis nginx ingress browser mlflow-3.18 mlflow-3.5 mlflow-2.22 node keycloak simplesaml saml slapd samba cargo-deny basic-auth helm kubernetes kube-score kube-apiserver cargo-auditable cargo-cyclonedx buildah oauth2-proxy mlflow-oidc-auth h2load
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts="$PWD/target/parts"
@@ -130,6 +130,24 @@ cargo_tool() {
   # Its own target folder goes away again; the binary stays.
   cargo install -q --locked --root "$parts/cargo" "$1@$2" || die "cargo could not install $1"
 }
+
+# What the benchmarks run beside mlgate.
+part_oauth2-proxy() {
+  [ -x "$parts/bin/oauth2-proxy" ] && return
+  say "building oauth2-proxy (once, a minute or two)"
+  GOBIN="$parts/bin" GOFLAGS='-trimpath -mod=mod' go_ install github.com/oauth2-proxy/oauth2-proxy/v7@v7.15.6 || die "oauth2-proxy cannot be built"
+}
+
+part_mlflow-oidc-auth() {
+  [ -e "$parts/mlflow-oidc-auth/.done" ] && return
+  say "installing mlflow-oidc-auth"
+  fresh_venv mlflow-oidc-auth
+  uv pip install -q --python "$parts/mlflow-oidc-auth" mlflow-oidc-auth==11.0.2
+  uv pip install -q --python "$parts/mlflow-oidc-auth" --no-deps mlflow==3.18.0
+  touch "$parts/mlflow-oidc-auth/.done"
+}
+
+part_h2load() { debian nghttp2-client; }
 
 part_buildah() { debian buildah crun debootstrap util-linux binutils; }
 

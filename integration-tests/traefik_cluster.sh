@@ -79,6 +79,12 @@ service() {
   printf 'apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: mlflow}\nspec: {type: ExternalName, externalName: localhost, ports: [{port: %s, targetPort: %s}]}\n---\n' "$@"
 }
 { service mlflow 5000 "$mlflow"; service mlgate 8080 "$gate"; service echo 5000 "$echo"; } | kubectl apply -f - >/dev/null
+# Whatever the page shows of Kubernetes, as it stands.
+python3 - >"$work/page.yaml" <<'PY'
+print("\n---\n".join(text.split("\n```")[0] for text in open("docs/ingress.md").read().split("```yaml\n") if text.startswith("apiVersion:")))
+PY
+[ "$(grep -c '^kind: Ingress$' "$work/page.yaml")" = 5 ] || die "the page has lost an Ingress"
+kubectl apply --dry-run=server -n mlflow -f "$work/page.yaml" >"$work/page.log" 2>&1 || die "an Ingress of the page is not taken: $(cat "$work/page.log")"
 # As on the page but for addresses; and the same in front of what tells what reached it, and asked at the wrong endpoint.
 block ingress.yaml | sed "s|mlgate.mlflow.svc.cluster.local:8080|127.0.0.1:$gate|; s|mlflow.example.com|localhost|" >"$work/ingress.yaml"
 kubectl apply -n mlflow -f "$work/ingress.yaml" >/dev/null

@@ -2,6 +2,8 @@
 // node browser.mjs FOLDER_OF_NODE_MODULES JOURNEY '{"url": …, "user": …, "password": …}'
 import { createRequire } from "node:module";
 
+import { walk } from "./screens.mjs";
+
 const [parts, journey, input] = process.argv.slice(2);
 const { chromium } = createRequire(`${parts}/`)("playwright-core");
 const { url, user, password, shots } = JSON.parse(input);
@@ -143,6 +145,18 @@ const journeys = {
     const registered = await post("ajax-api/2.0/mlflow/registered-models/create", { name: `${experiment.name.replace("/", "-")}-${user}` });
     return { sees: list.includes(experiment.name), seesHidden: list.includes(hidden), registered, refused: [...new Set(refused)] };
   },
+
+  /** Walks through MLflow's screens: as somebody through the gateway, or as nobody past it. */
+  async screens() {
+    const { steps } = JSON.parse(input);
+    const page = await open({ viewport: { width: 1400, height: 1000 } });
+    if (user) {
+      await page.goto(url);
+      await Promise.all([page.waitForURL((to) => !to.pathname.includes("/auth/")), signIn(page)]);
+    }
+    return { ...(await walk(page, url, steps)), complaints: page.complaints };
+  },
+
   /** Signs in by keyboard alone, after a wrong password, on the way to a page that MLflow keeps in the fragment. */
   async keyboard() {
     const page = await open();

@@ -48,18 +48,20 @@ impl Mlflow {
 
     /// Likewise, with further variables in its environment.
     pub fn start_with(version: &'static str, variables: &[(&str, &str)]) -> Self {
-        let app = if version == OLDEST {
-            "mlflow.server:app"
-        } else {
-            "mlflow.server.fastapi_app:app"
-        };
-        Self::start_app(version, &[app], variables)
+        Self::start_app(version, &[app(version)], variables)
+    }
+
+    /// A server on what such a folder holds by now.
+    pub fn start_in(folder: TempDir, version: &'static str) -> Self {
+        Self::start_app_in(folder, version, &[app(version)], &[])
     }
 
     fn start_app(version: &'static str, app: &[&str], variables: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_app_in(empty_folder(version), version, app, variables)
+    }
+
+    fn start_app_in(folder: TempDir, version: &'static str, app: &[&str], variables: &[(&str, &str)]) -> Self {
         let database = folder.path().join("mlflow.db");
-        std::fs::copy(migrated(version), &database).unwrap();
         let port = free_port();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(python(version));
@@ -126,6 +128,22 @@ impl Mlflow {
     pub fn process(&self) -> &Server {
         &self.server
     }
+}
+
+/// The module and name that a version's server is started by.
+fn app(version: &str) -> &'static str {
+    if version == OLDEST {
+        "mlflow.server:app"
+    } else {
+        "mlflow.server.fastapi_app:app"
+    }
+}
+
+/// What a server of a version is started in, with an empty database, `mlflow.db`; its artifacts go to `artifacts`.
+pub fn empty_folder(version: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(migrated(version), folder.path().join("mlflow.db")).unwrap();
+    folder
 }
 
 fn read_log(folder: &Path) -> String {

@@ -119,6 +119,7 @@ mod tests {
 
     fn after(change: Option<(&str, Option<Permission>)>) -> Vec<Share> {
         let experiment = ExperimentRef {
+            own_folder: None,
             id: "1".to_owned(),
             name: "a".to_owned(),
             marks: marks::read(&[(

@@ -38,8 +38,11 @@ pub async fn of_source(
             None => Ok(vec![whole_server()]),
         };
     }
-    if PROMPT_PLACEHOLDERS.contains(&uri) || roots.iter().any(|root| is_inside(root, uri)) {
+    if PROMPT_PLACEHOLDERS.contains(&uri) {
         return Ok(Vec::new());
+    }
+    if roots.iter().any(|root| is_inside(root, uri)) {
+        return of_place(lookup, uri).await;
     }
     if let Some(run) = run_id
         && let Some(own) = lookup.run_artifact_uri(run).await?
@@ -103,10 +106,9 @@ pub async fn of_artifact_path(lookup: &Lookup, path: &str, permission: Permissio
         first => lookup.experiment(first).await?,
     };
     let Some(experiment) = experiment else {
-        return Ok(vec![Access::on(
-            permission,
-            Resource::unknown(Kind::Experiment, parts[0]),
-        )]);
+        let unknown = || Resource::unknown(Kind::Experiment, parts[0]);
+        let resource = Box::pin(by_own_folder(lookup, &parts)).await?;
+        return Ok(vec![Access::on(permission, resource.unwrap_or_else(unknown))]);
     };
     let child = match parts[1..] {
         [] | ["models" | "traces"] => None,
@@ -125,6 +127,51 @@ pub async fn of_artifact_path(lookup: &Lookup, path: &str, permission: Permissio
         }
     }
     Ok(vec![Access::on(permission, experiment.resource())])
+}
+
+/// In a root that many share, what lies in the folder of a run, logged model or trace is still its experiment's.
+async fn of_place(lookup: &Lookup, uri: &str) -> Result<Vec<Access>, MlflowError> {
+    let parts = Place::parse(uri).map(|place| place.parts).unwrap_or_default();
+    let Some((_, child, id)) = child_in(&parts) else {
+        return Ok(Vec::new());
+    };
+    let experiment = lookup.experiment_of(child, id).await?;
+    Ok(experiment
+        .map(|experiment| Access::on(Permission::Read, experiment.resource()))
+        .into_iter()
+        .collect())
+}
+
+/// Experiments can have a folder of their own in the store. What lies in the folder of a run, logged model or trace is its
+/// experiment's, if that is where the experiment has its files: a name alone could be anybody's folder.
+async fn by_own_folder(lookup: &Lookup, parts: &[&str]) -> Result<Option<Resource>, MlflowError> {
+    let Some((folder, child, id)) = child_in(parts) else {
+        return Ok(None);
+    };
+    let experiment = lookup.experiment_of(child, id).await?;
+    Ok(experiment
+        .filter(|found| {
+            found
+                .own_folder
+                .as_deref()
+                .is_some_and(|own| own.split('/').eq(folder.iter().copied()))
+        })
+        .map(|found| found.resource()))
+}
+
+/// The first folder of a path that looks like a run's, logged model's or trace's, and what it lies in.
+fn child_in<'a, 'b>(parts: &'b [&'a str]) -> Option<(&'b [&'a str], Child, &'a str)> {
+    let is_hex = |text: &str| text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (0..parts.len()).find_map(|index| {
+        let (folder, rest) = parts.split_at(index);
+        let (child, id, rest) = match rest {
+            ["models", id, rest @ ..] if id.starts_with("m-") => (Child::LoggedModel, *id, rest),
+            ["traces", id, rest @ ..] if id.starts_with("tr-") => (Child::Trace, *id, rest),
+            [id, rest @ ..] if is_hex(id) => (Child::Run, *id, rest),
+            _ => return None,
+        };
+        matches!(rest, [] | ["artifacts", ..]).then_some((folder, child, id))
+    })
 }
 
 async fn of_child(lookup: &Lookup, child: Child, id: &str, permission: Permission) -> Result<Access, MlflowError> {
@@ -254,6 +301,41 @@ mod tests {
             ("", ""),
         ] {
             assert!(!is_inside(root, uri), "{root} {uri}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_somebodys_is_found_where_it_is() {
+        let run = "0123456789abcdef0123456789abcdef";
+        let found = |path: &str| {
+            let parts = segments(path).unwrap();
+            child_in(&parts).map(|(folder, child, id)| (folder.join("/"), child, id.to_owned()))
+        };
+        let a_run = |folder: &str| Some((folder.to_owned(), Child::Run, run.to_owned()));
+        assert_eq!(found(&format!("team/x/{run}")), a_run("team/x"));
+        assert_eq!(found(&format!("team/{run}/artifacts/a/b")), a_run("team"));
+        assert_eq!(
+            found(&format!("team/{run}/artifacts/{run}/artifacts")),
+            a_run("team"),
+            "the first"
+        );
+        assert_eq!(
+            found("team/models/m-1/artifacts/MLmodel"),
+            Some(("team".to_owned(), Child::LoggedModel, "m-1".to_owned()))
+        );
+        assert_eq!(
+            found("team/traces/tr-1/artifacts/traces.json"),
+            Some(("team".to_owned(), Child::Trace, "tr-1".to_owned()))
+        );
+        assert_eq!(found(run), a_run(""));
+        for nobodys in [
+            "team",
+            "team/x",
+            "team/models",
+            "team/models/x/artifacts",
+            &format!("team/{run}/elsewhere"),
+        ] {
+            assert_eq!(found(nobodys), None, "{nobodys}");
         }
     }
 

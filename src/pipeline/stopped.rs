@@ -263,8 +263,8 @@ impl From<MlflowError> for Stopped {
     fn from(error: MlflowError) -> Self {
         match error {
             MlflowError::ClientLeft => Self::ClientLeft,
-            MlflowError::Busy => Self::Busy,
             MlflowError::TooSlow => Self::TooSlow,
+            MlflowError::Busy => Self::Busy,
             error => Self::NotUnderstood(error),
         }
     }

@@ -92,7 +92,7 @@ fn rules_about<'a>(roles: &'a Roles, resource: &'a Resource) -> impl Iterator<It
     roles
         .held
         .iter()
-        .flat_map(|role| role.rules.iter().map(move |rule| (role, rule)))
+        .flat_map(|role| role.rules.all().iter().map(move |rule| (role, rule)))
         .filter(|(_, rule)| rule.kind == resource.kind)
         .map(|(role, rule)| LookedAt {
             role: role.name.to_string(),

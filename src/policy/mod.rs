@@ -4,6 +4,7 @@ mod explain;
 mod grants;
 mod permit;
 mod roles;
+mod rules;
 #[cfg(test)]
 mod tests;
 

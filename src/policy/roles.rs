@@ -8,6 +8,7 @@ use crate::config;
 use crate::domain::{Access, Glob, Identity, Kind, Permission, Resource, Scope};
 
 use super::grants::Rule;
+use super::rules::Rules;
 
 /// The built-in roles, weakest first.
 const BUILT_IN: [(&str, Permission); 4] = [
@@ -24,7 +25,7 @@ pub(super) struct Role {
     upstreams: Vec<String>,
     /// Empty: all.
     workspaces: Vec<Glob>,
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: Rules,
     device_flow: bool,
 }
 
@@ -95,7 +96,7 @@ impl Policy {
                 name: role.name.as_str().into(),
                 upstreams: role.upstreams.clone(),
                 workspaces: role.workspaces.clone(),
-                rules: rules_of(role),
+                rules: Rules::new(rules_of(role)),
                 device_flow: role.device_flow,
             }));
             for group in &role.groups {
@@ -303,12 +304,7 @@ impl Roles {
             return None;
         }
         let mut best = None;
-        for rule in self
-            .held
-            .iter()
-            .flat_map(|role| &role.rules)
-            .filter(|rule| rule.is_about(resource))
-        {
+        for rule in self.held.iter().flat_map(|role| role.rules.about(resource)) {
             best = Some(best.max(Some(rule.permission?))?);
         }
         best.max(self.mark(resource).map(|mark| mark.permission()))
@@ -364,7 +360,7 @@ impl Roles {
         }
         let mut granted = None;
         for role in self.held.iter() {
-            for rule in role.rules.iter().filter(|rule| rule.is_about(resource)) {
+            for rule in role.rules.about(resource) {
                 match rule.permission {
                     None => return Verdict::Denied(role.name.clone()),
                     Some(level) if level >= permission => granted = granted.or_else(|| Some(role.name.clone())),

@@ -179,6 +179,7 @@ mod tests {
     fn seen(names: &[&str], may: fn(&str) -> bool) -> Seen {
         let experiments = names.iter().enumerate().map(|(index, name)| {
             Arc::new(ExperimentRef {
+                own_folder: None,
                 id: index.to_string(),
                 name: (*name).to_owned(),
                 marks: None,

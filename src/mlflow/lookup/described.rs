@@ -16,6 +16,8 @@ pub struct ExperimentRef {
     pub id: String,
     pub name: String,
     pub marks: Option<Arc<Marks>>,
+    /// Where in MLflow's artifact store its files are, if that is not the folder of its id.
+    pub own_folder: Option<Arc<str>>,
 }
 
 impl ExperimentRef {
@@ -38,6 +40,8 @@ pub struct ModelRef {
 struct DescribedExperiment {
     experiment_id: String,
     name: String,
+    #[serde(default)]
+    artifact_location: String,
     #[serde(default)]
     tags: Vec<Tag>,
 }
@@ -62,10 +66,16 @@ fn marks_in(tags: &[Tag]) -> Option<Arc<Marks>> {
     marks::read(&pairs)
 }
 
+fn own_folder(location: &str, id: &str) -> Option<Arc<str>> {
+    let folder = location.strip_prefix("mlflow-artifacts:/")?.trim_end_matches('/');
+    (!folder.is_empty() && !folder.starts_with('/') && folder != id).then(|| folder.into())
+}
+
 impl From<DescribedExperiment> for ExperimentRef {
     fn from(experiment: DescribedExperiment) -> Self {
         Self {
             marks: marks_in(&experiment.tags),
+            own_folder: own_folder(&experiment.artifact_location, &experiment.experiment_id),
             id: experiment.experiment_id,
             name: experiment.name,
         }
@@ -169,6 +179,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_folder_of_its_own_is_remembered_where_it_is_in_mlflows_store() {
+        for (location, expected) in [
+            ("mlflow-artifacts:/7", None),
+            ("mlflow-artifacts:/", None),
+            ("mlflow-artifacts://elsewhere/7", None),
+            ("s3://bucket/team", None),
+            ("/srv/team", None),
+            ("", None),
+            ("mlflow-artifacts:/team/x", Some("team/x")),
+            ("mlflow-artifacts:/team/x/", Some("team/x")),
+        ] {
+            assert_eq!(own_folder(location, "7").as_deref(), expected, "{location}");
+        }
+    }
 
     #[test]
     fn what_an_answer_made_is_known_by_its_experiment() {

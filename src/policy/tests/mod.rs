@@ -1,11 +1,10 @@
 //! What the policy grants and refuses, as sentences, and against a naive evaluator.
 
+mod naive;
 mod tokens;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-
-use proptest::prelude::{Just, Strategy, prop, prop_assert_eq, prop_oneof, proptest};
 
 use super::{Permit, Policy, Refusal};
 
@@ -428,45 +427,6 @@ fn a_role_of_some_workspaces_holds_in_those_alone() {
     assert!(!may(Some("default"), read(experiment("x"))));
     for workspace in [None, Some("other"), Some("team-a")] {
         assert!(may(workspace, read(experiment("open"))));
-    }
-}
-
-fn any_permission() -> impl Strategy<Value = Option<Permission>> {
-    prop_oneof![
-        Just(None),
-        Just(Some(Permission::Read)),
-        Just(Some(Permission::Use)),
-        Just(Some(Permission::Edit)),
-        Just(Some(Permission::Manage)),
-    ]
-}
-
-/// The rules again, as slowly and plainly as they can be said: a star is tried at every length.
-fn naive_match(pattern: &[char], text: &[char]) -> bool {
-    match pattern.split_first() {
-        None => text.is_empty(),
-        Some(('*', rest)) => (0..=text.len()).any(|skipped| naive_match(rest, &text[skipped..])),
-        Some((first, rest)) => text
-            .split_first()
-            .is_some_and(|(head, tail)| head == first && naive_match(rest, tail)),
-    }
-}
-
-proptest! {
-    #[test]
-    fn the_policy_agrees_with_a_naive_evaluator(
-        rules in prop::collection::vec((any_permission(), "[ab*]{0,5}"), 0..8),
-        name in "[ab]{0,6}",
-        asked in prop_oneof![Just(Permission::Read), Just(Permission::Use), Just(Permission::Edit), Just(Permission::Manage)],
-    ) {
-        let grants: Vec<_> = rules.iter().map(|(level, pattern)| (*level, Kind::Experiment, pattern.as_str())).collect();
-        let policy = Policy::new(&[role("r", &["corp:team"], &grants)]);
-        let chars = |text: &str| text.chars().collect::<Vec<_>>();
-        let hits: Vec<_> = rules.iter().filter(|(_, pattern)| naive_match(&chars(pattern), &chars(&name))).collect();
-        let expected = hits.iter().all(|(level, _)| level.is_some())
-            && hits.iter().any(|(level, _)| level.is_some_and(|level| level >= asked));
-        let allowed = ask(&policy, Some(caller(&["team"])), vec![Access::on(asked, experiment(&name))]).is_ok();
-        prop_assert_eq!(allowed, expected);
     }
 }
 
