@@ -117,13 +117,18 @@ impl Request {
 
     /// Sends to `host:port` and reads the whole answer; none within a minute is a failure.
     pub fn send(&self, authority: &str) -> Response {
-        let stream = TcpStream::connect(authority).unwrap_or_else(|error| panic!("{authority}: {error}"));
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream.set_nodelay(true).unwrap();
+        self.try_send(authority)
+            .unwrap_or_else(|error| panic!("{authority}: {} {}: {error}", self.method, self.target))
+    }
+
+    /// Likewise of a server that may still be starting.
+    pub fn try_send(&self, authority: &str) -> std::io::Result<Response> {
+        let stream = TcpStream::connect(authority)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_nodelay(true)?;
         // An early answer may close the connection while we still write.
         let _ = (&stream).write_all(&self.bytes(authority));
         read(&mut BufReader::new(stream), self.method == "HEAD")
-            .unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target))
     }
 }
 

@@ -99,7 +99,9 @@ impl Mlflow {
                 "MLflow {version} ended: {}",
                 read_log(folder.path())
             );
-            std::net::TcpStream::connect(&authority).is_ok() && Request::get("/health").send(&authority).status == 200
+            // It listens long before it answers.
+            let answer = Request::get("/health").try_send(&authority);
+            answer.is_ok_and(|answer| answer.status == 200)
         });
         Self {
             version,
