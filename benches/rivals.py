@@ -7,6 +7,7 @@ Usage: rivals.py [ROUNDS]
 """
 
 import base64
+import concurrent.futures
 import http.client
 import http.client
 import json
@@ -63,6 +64,10 @@ class Client:
         return json.loads(read or b"{}")
 
 
+def without_auth(bench):
+    return Mlflow(bench, VERSION, NAMES)
+
+
 def with_basic_auth(bench):
     ini, users = bench.folder / "basic_auth.ini", f"sqlite:///{bench.folder}/basic.db"
     ini.write_text(
@@ -106,10 +111,11 @@ def main(rounds=5):
     grants = json.dumps([NAMES[number - 1000] for number in MINE])
     roles = f'[[role]]\nname = "team"\ngroups = ["local:team"]\ngrants = [{{ permission = "EDIT", experiments = {grants} }}]\n'
     with Bench() as bench:
-        bare = Mlflow(bench, VERSION, NAMES)
+        # All at once: each takes its time to start.
+        with concurrent.futures.ThreadPoolExecutor() as together:
+            alone, by_basic, by_oidc = (together.submit(start, bench) for start in (without_auth, with_basic_auth, with_oidc_auth))
+        bare, (basic_auth, basic_headers), (oidc_auth, oidc_headers) = alone.result(), by_basic.result(), by_oidc.result()
         gate = Gate(bench, bare.port, roles=roles, hashed=CHEAP, core=None)
-        basic_auth, basic_headers = with_basic_auth(bench)
-        oidc_auth, oidc_headers = with_oidc_auth(bench)
         ways = {
             "MLflow alone": ([bare], Client(bare.port, {})),
             "mlgate": ([bare, gate], Client(gate.port, {"Authorization": f"Bearer {gate.token()}"})),
@@ -130,6 +136,8 @@ def main(rounds=5):
             def case(name):
                 servers, client = ways[name]
                 def run():
+                    # Servers close what has idled.
+                    client.connection.close()
                     client.ask(*question(name))
                     before = [cpu(server.process) for server in servers]
                     for _ in range(times):
