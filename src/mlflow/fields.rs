@@ -23,20 +23,41 @@ fn malformed(text: impl Into<String>) -> MlflowError {
 /// `Malformed` for a body with a second reading: another encoding than UTF-8, a byte order mark, anything but one object,
 /// a key twice in one object (in either of protobuf's spellings), numbers that are none, lone surrogates, more than 64 levels.
 pub fn object(body: &[u8]) -> Result<Map<String, Value>, MlflowError> {
-    if body.starts_with(b"\xef\xbb\xbf") {
-        return Err(malformed("The body starts with a byte order mark."));
+    Weighed::of(body)?.object()
+}
+
+/// A body that may be taken apart: a parser neither recurses too deeply over it nor makes room for too much.
+pub struct Weighed<'a> {
+    text: &'a str,
+    /// About how many it holds.
+    pub values: usize,
+}
+
+impl<'a> Weighed<'a> {
+    /// # Errors
+    /// `Malformed` for another encoding than UTF-8, a byte order mark or more than 64 levels; `TooLarge` for too many values.
+    pub fn of(body: &'a [u8]) -> Result<Self, MlflowError> {
+        if body.starts_with(b"\xef\xbb\xbf") {
+            return Err(malformed("The body starts with a byte order mark."));
+        }
+        let text = std::str::from_utf8(body).map_err(|_| malformed("The body is not UTF-8."))?;
+        let values = weigh(body)?;
+        Ok(Self { text, values })
     }
-    let text = std::str::from_utf8(body).map_err(|_| malformed("The body is not UTF-8."))?;
-    weigh(body)?;
-    match serde_json::from_str::<Strict>(text) {
-        Ok(Strict(Value::Object(map))) => Ok(map),
-        Ok(_) => Err(malformed("The body is no JSON object.")),
-        Err(error) if error.is_data() => Err(malformed(format!("The body has two readings: {error}."))),
-        Err(error) => Err(malformed(format!(
-            "The body is no JSON: line {}, column {}.",
-            error.line(),
-            error.column()
-        ))),
+
+    /// # Errors
+    /// As `object`.
+    pub fn object(&self) -> Result<Map<String, Value>, MlflowError> {
+        match serde_json::from_str::<Strict>(self.text) {
+            Ok(Strict(Value::Object(map))) => Ok(map),
+            Ok(_) => Err(malformed("The body is no JSON object.")),
+            Err(error) if error.is_data() => Err(malformed(format!("The body has two readings: {error}."))),
+            Err(error) => Err(malformed(format!(
+                "The body is no JSON: line {}, column {}.",
+                error.line(),
+                error.column()
+            ))),
+        }
     }
 }
 
@@ -44,7 +65,7 @@ pub fn object(body: &[u8]) -> Result<Map<String, Value>, MlflowError> {
 ///
 /// # Errors
 /// `Malformed` for more than 64 levels; `TooLarge` for too many values.
-pub fn weigh(body: &[u8]) -> Result<usize, MlflowError> {
+fn weigh(body: &[u8]) -> Result<usize, MlflowError> {
     let (mut depth, mut values, mut in_text, mut escaped) = (0usize, 0usize, false, false);
     for byte in body {
         match byte {

@@ -544,8 +544,9 @@ async fn read_body(row: &Row, source: &mut impl Source, room: &Room) -> Result<R
     if !untold && !media.eq_ignore_ascii_case("application/json") {
         return Err(malformed("The body must be application/json."));
     }
-    let place = room.take(fields::weigh(&body)?).await?;
-    let json = fields::object(&body)?;
+    let weighed = fields::Weighed::of(&body)?;
+    let place = room.take(weighed.values).await?;
+    let json = weighed.object()?;
     Ok((body, Some(json), place))
 }
 
